@@ -1,0 +1,3 @@
+run test lint bench:
+	./dev $@
+.PHONY: run test lint bench
