@@ -2,9 +2,21 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from decimal import Decimal
 from enum import StrEnum
 
+from pricing.estimate import Estimate
+from pricing.money import Nanos, usd
+from rules.budget import Budget
+from rules.call import Call
+from rules.counter import CounterKey, Limit
+from rules.rule import Rule
 from rules.scope import Scope
+from rules.sentence import dollars, dollars_needed, during, subject
+from rules.window import period_key
+
+CRITICAL_FROM, EXCEEDED_FROM = Decimal(90), Decimal(100)
+"""Percentages at which a threshold's alert is critical, or tells that the budget is used up."""
 
 
 class Level(StrEnum):
@@ -26,3 +38,104 @@ class Alert:
     scope: Scope
     message: str
     facts: dict[str, str] = field(default_factory=dict)
+
+
+def crossings(
+    budget: Budget, counter: CounterKey, before: Nanos, after: Nanos, at: datetime
+) -> tuple[Alert, ...]:
+    """The thresholds that a counter passed when its settled spend went from `before` to `after`."""
+    return tuple(
+        _threshold_alert(budget, counter, threshold, after, at)
+        for threshold, mark in zip(budget.thresholds, budget.marks, strict=False)
+        if before < mark <= after
+    )
+
+
+def standing(budget: Budget, counter: CounterKey, spent: Nanos, at: datetime) -> tuple[Alert, ...]:
+    """Every threshold that the present figure has reached: after a start, a fact may have been missed."""
+    return crossings(budget, counter, Nanos(0), spent, at)
+
+
+def _threshold_alert(
+    budget: Budget, counter: CounterKey, threshold: Decimal, spent: Nanos, at: datetime
+) -> Alert:
+    limit = budget.limit
+    assert limit is not None, f"{budget.id} has no limit, so no threshold of it can be crossed"
+    level, figure = _level(threshold), f"{threshold.normalize():f}"
+    key = period_key(counter.period, counter.timezone, counter.window.start)
+    return Alert(
+        key=f"budget:{counter}:{limit}:{figure}",
+        kind="budget_threshold",
+        level=level,
+        at=at,
+        scope=counter.scope,
+        message=(
+            f"{counter.period.value.capitalize()} budget {level.value}: {figure}% of budget used; "
+            f"{subject(counter.scope)} spent {dollars(spent)} of {dollars(limit)} ({key})"
+        ),
+        facts={
+            "alert_level": level.value,
+            "period_type": counter.period.value,
+            "period_key": key,
+            "current_cost": usd(spent),
+            "budget_limit": usd(limit),
+            "percentage_used": _percentage(spent, limit),
+            "threshold_percentage": figure,
+            "budget_id": budget.id,
+            "scope": str(counter.scope),
+            "timezone": counter.timezone,
+        },
+    )
+
+
+def _level(threshold: Decimal) -> Level:
+    if threshold < CRITICAL_FROM:
+        return Level.WARNING
+    return Level.CRITICAL if threshold < EXCEEDED_FROM else Level.EXCEEDED
+
+
+def _percentage(spent: int, limit: int) -> str:
+    """With two decimals, rounded down: 99.99 never reads as 100. A budget of zero is used up by its first charge."""
+    hundredths = spent * 10_000 // limit if limit else 10_000
+    return f"{hundredths // 100}.{hundredths % 100:02d}"
+
+
+def cost_alert(rule: Rule, scope: Scope, call: Call, estimate: Estimate, now: datetime) -> Alert:
+    """A single call reached a rule's threshold: told once a call."""
+    message = (
+        f'Rule "{rule.rule_id}": a call of {subject(scope)} will likely cost {dollars_needed(estimate.expected)}, '
+        f"the threshold is {dollars(rule.threshold)}"
+    )
+    facts = {"estimate": usd(estimate.expected), "model": call.model, "threshold": usd(rule.threshold)}
+    return _rule_alert(rule, f"{call.id}:{rule.threshold}", scope, message, facts, call, now)
+
+
+def balance_alert(rule: Rule, limit: Limit, spent: Nanos, call: Call, now: datetime) -> Alert:
+    """A balance reached a rule's threshold, this call counted in: told once a window."""
+    counter, threshold = limit.counter, limit.nanos
+    assert threshold is not None, f"{rule.rule_id} watches nothing"
+    key = period_key(counter.period, counter.timezone, counter.window.start)
+    message = (
+        f'Rule "{rule.rule_id}": {subject(counter.scope)} spent {dollars(spent)} {during(counter.period)} ({key}) '
+        f"before this call, the threshold is {dollars(threshold)}"
+    )
+    facts = {
+        "period_type": counter.period.value,
+        "period_key": key,
+        "current_cost": usd(spent),
+        "threshold": usd(threshold),
+        "timezone": counter.timezone,
+    }
+    return _rule_alert(rule, f"{counter}:{threshold}", counter.scope, message, facts, call, now)
+
+
+def _rule_alert(
+    rule: Rule, once: str, scope: Scope, message: str, facts: dict[str, str], call: Call, now: datetime
+) -> Alert:
+    own = {
+        "alert_level": Level.WARNING.value,
+        "rule_id": rule.rule_id,
+        "scope": str(scope),
+        "call_id": call.id,
+    }
+    return Alert(f"rule:{rule.rule_id}:{once}", "rule", Level.WARNING, now, scope, message, own | facts)

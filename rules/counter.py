@@ -1,7 +1,7 @@
 """Where money sits: a counter of one scope in one window. Budgets and rules are only limits over counters."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 
@@ -38,6 +38,20 @@ class CounterKey:
     timezone: str
     start: int
     measure: Measure = Measure.SPEND
+    _hash: int = field(init=False, repr=False, compare=False)
+    """Worked out once: counters are looked up several times a call."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(
+            self, "_hash", hash((self.scope, self.period, self.timezone, self.start, self.measure))
+        )
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Another process hashes strings otherwise: a pickled hash would be wrong there.
+        return CounterKey, (self.scope, self.period, self.timezone, self.start, self.measure)
 
     @property
     def window(self) -> Window:

@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 
 QUARTER_SECONDS = 900
 """Every time zone's offset is a multiple of a quarter hour, so every window starts on one."""
+_QUARTER = timedelta(seconds=QUARTER_SECONDS)
 
 
 class Period(StrEnum):
@@ -42,9 +43,7 @@ def _window_of_quarter(period: Period, timezone: str, quarter: int) -> Window:
     at = datetime.fromtimestamp(quarter * QUARTER_SECONDS, tz=UTC)
     local = at.astimezone(zone)
     if period is Period.HOURLY:
-        # An hour is counted in elapsed time: wall-clock hours repeat or vanish when the clocks change.
-        start = at - timedelta(minutes=local.minute)
-        return Window(start, start + timedelta(hours=1))
+        return _hour_around(at, zone)
     midnight = datetime(local.year, local.month, local.day, tzinfo=zone)
     if period is Period.DAILY:
         return _between(midnight, _day_after(midnight, 1))
@@ -54,6 +53,39 @@ def _window_of_quarter(period: Period, timezone: str, quarter: int) -> Window:
     first = midnight.replace(day=1)
     year, month = divmod(first.year * 12 + first.month, 12)
     return _between(first, first.replace(year=year, month=month + 1))
+
+
+_KEY_FORMATS = {
+    Period.HOURLY: "%Y-%m-%dT%H",
+    Period.DAILY: "%Y-%m-%d",
+    Period.WEEKLY: "%G-W%V",
+    Period.MONTHLY: "%Y-%m",
+    Period.TOTAL: "total",
+}
+
+
+def period_key(period: Period, timezone: str, start: datetime) -> str:
+    """What people call the window that starts there, in its time zone: 2026-01-05, 2026-W02, 2026-01, total."""
+    return start.astimezone(ZoneInfo(timezone)).strftime(_KEY_FORMATS[period])
+
+
+def _hour_around(at: datetime, zone: ZoneInfo) -> Window:
+    """The elapsed hour on the wall clock: an hour that the clocks repeat is two windows. Where they change by half
+    an hour (Lord Howe), the hour is cut at that instant."""
+    phase = _minutes_past(at, zone)
+    start, end = at, at + _QUARTER
+    while start.astimezone(zone).minute != 0 and _minutes_past(start - _QUARTER, zone) == phase:
+        start -= _QUARTER
+    while end.astimezone(zone).minute != 0 and _minutes_past(end, zone) == phase:
+        end += _QUARTER
+    return Window(start, end)
+
+
+def _minutes_past(at: datetime, zone: ZoneInfo) -> timedelta:
+    """By how much the zone's hours start later than UTC's: half an hour in India, three quarters in Nepal."""
+    offset = at.astimezone(zone).utcoffset()
+    assert offset is not None, f"{zone} has no offset"
+    return offset % timedelta(hours=1)
 
 
 def _day_after(midnight: datetime, days: int) -> datetime:
