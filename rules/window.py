@@ -70,22 +70,19 @@ def period_key(period: Period, timezone: str, start: datetime) -> str:
 
 
 def _hour_around(at: datetime, zone: ZoneInfo) -> Window:
-    """The elapsed hour on the wall clock: an hour that the clocks repeat is two windows. Where they change by half
-    an hour (Lord Howe), the hour is cut at that instant."""
-    phase = _minutes_past(at, zone)
+    """An hour of the wall clock: one that the clocks repeat is two windows. Where they change in the middle of an
+    hour (Lord Howe, Chatham), it is cut at that instant."""
+    offset = _offset(at, zone)
     start, end = at, at + _QUARTER
-    while start.astimezone(zone).minute != 0 and _minutes_past(start - _QUARTER, zone) == phase:
+    while start.astimezone(zone).minute != 0 and _offset(start - _QUARTER, zone) == offset:
         start -= _QUARTER
-    while end.astimezone(zone).minute != 0 and _minutes_past(end, zone) == phase:
+    while end.astimezone(zone).minute != 0 and _offset(end, zone) == offset:
         end += _QUARTER
     return Window(start, end)
 
 
-def _minutes_past(at: datetime, zone: ZoneInfo) -> timedelta:
-    """By how much the zone's hours start later than UTC's: half an hour in India, three quarters in Nepal."""
-    offset = at.astimezone(zone).utcoffset()
-    assert offset is not None, f"{zone} has no offset"
-    return offset % timedelta(hours=1)
+def _offset(at: datetime, zone: ZoneInfo) -> timedelta | None:
+    return at.astimezone(zone).utcoffset()
 
 
 def _day_after(midnight: datetime, days: int) -> datetime:

@@ -30,7 +30,7 @@ ZONES = [
     "Pacific/Pago_Pago",  # eleven hours behind
 ]
 FIRST, LAST = datetime(2020, 1, 1, tzinfo=UTC), datetime(2040, 1, 1, tzinfo=UTC)
-TICK = timedelta(microseconds=1)
+TICK, QUARTER = timedelta(microseconds=1), timedelta(minutes=15)
 
 
 @lru_cache
@@ -47,8 +47,8 @@ def changes(name: str) -> list[datetime]:
 
 def _change_within(zone: ZoneInfo, low: datetime, high: datetime) -> datetime:
     before = low.astimezone(zone).utcoffset()
-    while high - low > timedelta(minutes=15):
-        middle = low + (high - low) / 2
+    while high - low > QUARTER:
+        middle = low + (high - low) // QUARTER // 2 * QUARTER
         low, high = (middle, high) if middle.astimezone(zone).utcoffset() == before else (low, middle)
     return high
 

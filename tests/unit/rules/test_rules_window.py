@@ -61,6 +61,15 @@ def test_an_hour_is_cut_where_the_clocks_change_by_half_an_hour() -> None:
     assert after == ("2026-04-04T15:00", "2026-04-04T15:30")
 
 
+def test_an_hour_is_cut_where_the_clocks_change_in_its_middle() -> None:
+    """On Chatham they go from 03:45 back to 02:45, at 14:00 UTC."""
+    before = span(Period.HOURLY, "Pacific/Chatham", "2026-04-04T13:50")
+    after = span(Period.HOURLY, "Pacific/Chatham", "2026-04-04T14:10")
+
+    assert before == ("2026-04-04T13:15", "2026-04-04T14:00")
+    assert after == ("2026-04-04T14:00", "2026-04-04T14:15")
+
+
 def test_a_week_begins_on_monday() -> None:
     assert span(Period.WEEKLY, "UTC", "2026-01-04T23:59") == ("2025-12-29T00:00", "2026-01-05T00:00")
     assert span(Period.WEEKLY, "UTC", "2026-01-05T00:00") == ("2026-01-05T00:00", "2026-01-12T00:00")
