@@ -1,11 +1,11 @@
 """rules.yaml as people write it: which keys it has, and what each may hold."""
 
 from typing import Annotated, Literal, Self
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from pydantic import AfterValidator, Field, model_validator
 
-from pricing.document import Place
+from pricing.document import Place, nearest
 from rules.budget import THRESHOLDS, Budget, BudgetSpec
 from rules.rule import RuleSpec
 from rules.scope import EVERYONE, Scope, ScopeKind
@@ -103,7 +103,9 @@ def _known_zone(name: str) -> str:
     try:
         ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise ValueError(f'"{name}" is no time zone: write a name such as UTC or Europe/Berlin') from None
+        near = nearest(name, sorted(available_timezones()))
+        remedy = f'did you mean "{near}"?' if near else "write a name such as UTC or Europe/Berlin"
+        raise ValueError(f'"{name}" is no time zone: {remedy}') from None
     return name
 
 

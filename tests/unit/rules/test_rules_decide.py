@@ -150,6 +150,16 @@ def test_an_alert_only_percentage_looks_at_the_budget() -> None:
     assert len(judge(ruled, costs="0.10", balance=spent("39.90")).alerts) == 1
 
 
+def test_a_percentage_between_two_nano_dollars_is_reached_at_the_upper() -> None:
+    ruled = policy(
+        "teams: {search: {budgets: [{period: daily, limit_usd: '0.000000003'}]}}\n"
+        "rules: [{rule_id: p, threshold_type: percentage_daily, threshold_value: 50, action: alert_only}]"
+    )
+
+    assert judge(ruled, costs="0", balance=spent("0.000000001")).alerts == ()
+    assert len(judge(ruled, costs="0", balance=spent("0.000000002")).alerts) == 1
+
+
 def test_what_a_balance_blocks_is_left_to_place() -> None:
     decision = judge(rules(f"{DAY}, action: block"), balance=spent("100"))
 

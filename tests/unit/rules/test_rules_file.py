@@ -144,6 +144,14 @@ def test_a_misspelt_key_is_answered_with_the_nearest() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("written", "remedy"),
+    [("Europe/Berln", "Europe/Berlin"), ("x", "write a name"), ("../etc", "write a name"), ("Europe", "")],
+)
+def test_a_time_zone_that_does_not_exist_is_answered_with_the_nearest(written: str, remedy: str) -> None:
+    assert remedy in problems(f"timezone: {written}")["timezone"]
+
+
 def test_two_budgets_of_one_id_are_refused_with_both_places() -> None:
     found = problems(
         "teams: {search: {budgets: [{period: daily, limit_usd: 1}]}}\n"

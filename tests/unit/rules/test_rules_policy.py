@@ -145,6 +145,18 @@ def test_a_percentage_rule_falls_back_to_the_global_budget() -> None:
     assert (limit.nanos, str(limit.counter.scope)) == (nanos("90"), "global")
 
 
+def test_a_percentage_rule_leaves_the_global_budget_alone_where_the_team_has_one() -> None:
+    ruled = policy(
+        "teams: {search: {budgets: [{period: daily, limit_usd: 10}]}}\n"
+        "budgets: [{period: daily, limit_usd: 100}]\n"
+        "rules: [{rule_id: p, threshold_type: percentage_daily, threshold_value: 90, action: block}]"
+    )
+
+    scopes = [str(limit.counter.scope) for limit in ruled.limits(call()) if limit.owner == "p"]
+
+    assert scopes == ["team:search"]
+
+
 def test_a_percentage_rule_with_per_does_not_fall_back() -> None:
     ruled = policy(
         "budgets: [{period: monthly, limit_usd: 100}]\n"
