@@ -42,7 +42,9 @@ class CallRow:
     estimate_input_tokens: int = 0
     estimate_output_tokens: int = 0
     held_nanos: int = 0
-    limits: list[dict[str, Any]] = field(default_factory=list)  # counter, owner, limit, spent, held at placing
+    limits: list[dict[str, Any]] = field(
+        default_factory=list
+    )  # counter, owner, limit, spent, held at placing
     status: int = 0  # what the client was answered; 499 when it left before
     upstream_status: int = 0
     provider_id: str = ""  # the provider's own id of the response
