@@ -64,6 +64,10 @@ class ScriptedProvider:
     def bill(self, tag_prefix: str = "") -> list[Billed]:
         return [entry for entry in read_bill(self._bill) if entry.tag.startswith(tag_prefix)]
 
+    def wait_for_arrival(self, tag: str) -> None:
+        """Until a call of that tag is being worked on."""
+        wait_for(f"{tag} to arrive", lambda: self.bill(tag) or None)
+
     def billed(self, tag: str) -> Billed:
         """The one entry of a call; waits until nothing more will be made for it."""
         return wait_for(

@@ -50,6 +50,7 @@ class Job:
     script: Script
     model: str  # served, and billed
     work: Work
+    ended: bool = False  # its last line is on the bill
 
 
 class Provider:
@@ -98,9 +99,18 @@ class Provider:
             task.exception()  # a reader that has left is no news
 
     async def _answer(self, request: web.BaseRequest, job: Job) -> web.StreamResponse:
+        try:
+            return await self._answer_as_scripted(request, job)
+        finally:
+            if not job.ended:
+                self._write(job, final=True)
+
+    async def _answer_as_scripted(self, request: web.BaseRequest, job: Job) -> web.StreamResponse:
         if job.script.after_chunks is None:
             await _misbehave(request, job.script)
         await asyncio.sleep(job.script.delay_ms / 1000)
+        if job.script.reply is not None:
+            return _reply(job.script.reply)
         if job.script.status >= 400:
             return _refusal(job.script)
         if job.ask.stream:
@@ -190,6 +200,7 @@ class Provider:
     def _write(self, job: Job, *, final: bool) -> None:
         # Free is what was refused, what was dropped unread, and what the provider itself says is free.
         script = job.script
+        job.ended = final
         free = script.status >= 400 or script.fault == "drop" or script.usage == "zero"
         self._bill.write(
             answer_id=job.answer_id,
@@ -320,13 +331,9 @@ def _decoded(request: web.BaseRequest, body: bytes) -> bytes:
 
 
 def _echo(request: web.BaseRequest, body: bytes, script: Script) -> web.StreamResponse:
-    """Exactly what arrived; or, where the script has a reply, exactly that."""
+    """What arrived, byte for byte; or, where the script has a reply, that."""
     if script.reply is not None:
-        return web.Response(
-            status=script.reply.get("status", 200),
-            headers=[(str(name), str(value)) for name, value in script.reply.get("headers", [])],
-            body=bytes.fromhex(script.reply.get("body", "")),
-        )
+        return _reply(script.reply)
     arrived = {
         "method": request.method,
         "target": request.raw_path,
@@ -335,6 +342,14 @@ def _echo(request: web.BaseRequest, body: bytes, script: Script) -> web.StreamRe
         "body_sha256": hashlib.sha256(body).hexdigest(),
     }
     return web.json_response(arrived, headers={"x-request-id": "req-echo"})
+
+
+def _reply(reply: dict[str, Any]) -> web.Response:
+    return web.Response(
+        status=reply.get("status", 200),
+        headers=[(str(name), str(value)) for name, value in reply.get("headers", [])],
+        body=bytes.fromhex(reply.get("body", "")),
+    )
 
 
 # -- running it -----------------------------------------------------------------------------------------------------
@@ -371,7 +386,7 @@ def _request(message: Any, payload: Any, protocol: Any, writer: Any, task: Any) 
 
 
 async def _main(bill: Path, port: int) -> None:
-    logging.basicConfig(level=logging.ERROR)
+    logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)  # scripted faults are no news
     async with serving(bill, port) as bound:
         sys.stdout.write(f"{bound}\n")
         sys.stdout.flush()

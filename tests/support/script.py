@@ -54,6 +54,11 @@ class Script:
 HONEST = Script()
 
 
+def exactly(status: int, headers: list[tuple[str, str]], body: bytes = b"") -> dict[str, Any]:
+    """A reply that is made of these bytes."""
+    return {"status": status, "headers": headers, "body": body.hex()}
+
+
 def read(header: str | None) -> Script:
     """Raises ValueError for a field that does not exist: a typing error in a test must not pass as honesty."""
     plain = json.loads(header or "{}")

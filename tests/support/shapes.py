@@ -150,19 +150,22 @@ def answer(ask: Asked, answer_id: str, model: str, text: str, blocks: list[Any])
 
 
 def _response(answer_id: str, model: str, text: str, *, status: str) -> JsonObject:
-    content = [{"type": "output_text", "text": text, "annotations": []}]
-    message = {"id": "msg_1", "type": "message", "role": "assistant", "status": status, "content": content}
     return {
         "id": answer_id,
         "object": "response",
         "created_at": 1,
         "status": status,
         "model": model,
-        "output": [message] if text else [],
+        "output": [_message(text, status)] if text else [],
         "parallel_tool_calls": True,
         "tool_choice": "auto",
         "tools": [],
     }
+
+
+def _message(text: str, status: str) -> JsonObject:
+    content = [{"type": "output_text", "text": text, "annotations": []}] if text else []
+    return {"id": "msg_1", "type": "message", "role": "assistant", "status": status, "content": content}
 
 
 # -- streams --------------------------------------------------------------------------------------------------------
@@ -190,11 +193,14 @@ class StreamShape:
 
     def opening(self) -> list[bytes]:
         if self._is_response:
+            begun = _response(self.answer_id, self.model, "", status="in_progress")
+            part = {"type": "output_text", "text": "", "annotations": []}
             return [
+                self._named("response.created", response=begun),
+                self._named("response.output_item.added", output_index=0, item=_message("", "in_progress")),
                 self._named(
-                    "response.created",
-                    response=_response(self.answer_id, self.model, "", status="in_progress"),
-                )
+                    "response.content_part.added", item_id="msg_1", output_index=0, content_index=0, part=part
+                ),
             ]
         return [self._chunk({"role": "assistant", "content": ""})]
 
