@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from pricing.estimate import Estimate
 from pricing.money import Nanos
+from pricing.price import Price
 from pricing.usage import Usage
 
 
@@ -40,3 +42,97 @@ class Charge:
     price_version: str
     flags: tuple[str, ...] = ()
     reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Output that passed through us, in tokens, and what 250 ms of it were at its own rate."""
+
+    output_tokens: int = 0
+    quarter_second_tokens: int = 0
+
+
+def charge_for(
+    outcome: Outcome,
+    *,
+    price: Price,
+    estimate: Estimate,
+    usage: Usage | None,
+    suspect: bool = False,
+    seen: Seen = Seen(),
+    service_tier: str = "",
+    unpriced: bool = False,
+) -> Charge | None:
+    """The money rules, row by row. None: the hold is released and nothing is charged."""
+    flags = ("unknown_price",) if unpriced else ()
+    if outcome is Outcome.NOT_SENT:
+        return None
+    if outcome is Outcome.UNPROVEN:
+        return Charge(
+            Nanos(0),
+            Basis.ESTIMATED,
+            Usage(),
+            price.version,
+            (*flags, "unproven"),
+            "a reused connection died unanswered",
+        )
+    if outcome is Outcome.PROVIDER_REFUSED:
+        return Charge(Nanos(0), Basis.REPORTED, Usage(), price.version, flags)
+    if usage is not None and not suspect and outcome is not Outcome.LOST:
+        cost = price.cost(usage, service_tier=service_tier)
+        return Charge(cost.nanos, Basis.REPORTED, usage, price.version, flags)
+    if outcome in (Outcome.FAILED, Outcome.LOST):
+        return _estimated(outcome, price, estimate, flags, seen)
+    return _observed(outcome, price, estimate, usage, suspect, flags, seen, service_tier)
+
+
+def _estimated(
+    outcome: Outcome, price: Price, estimate: Estimate, flags: tuple[str, ...], seen: Seen
+) -> Charge:
+    """Nobody says what it cost and the provider may have done the work: input and the likely output, never under
+    what was seen."""
+    output = max(estimate.output_tokens, seen.output_tokens)
+    usage = Usage(input_tokens=estimate.input_tokens, output_tokens=output)
+    nanos = max(price.cost(usage).nanos, estimate.expected)
+    if outcome is Outcome.LOST:
+        return Charge(
+            nanos, Basis.ESTIMATED, usage, price.version, (*flags, "lost"), "the process died during the call"
+        )
+    reason = "the provider failed after the request was sent"
+    return Charge(nanos, Basis.ESTIMATED, usage, price.version, flags, reason)
+
+
+_REASONS = {
+    Outcome.ANSWERED: "the provider reported no usage",
+    Outcome.BROKEN: "the provider's answer broke off before its usage",
+    Outcome.CLIENT_LEFT: "the client left and the call was cancelled",
+}
+
+
+def _observed(
+    outcome: Outcome,
+    price: Price,
+    estimate: Estimate,
+    usage: Usage | None,
+    suspect: bool,
+    flags: tuple[str, ...],
+    seen: Seen,
+    service_tier: str,
+) -> Charge:
+    """Input as counted, output as it passed through us. Of a usage that fails its check the plausible part counts where
+    it is more: an error of the provider's must not make a call cheap."""
+    output = seen.output_tokens
+    if outcome is Outcome.CLIENT_LEFT:
+        output += seen.quarter_second_tokens
+    counted = Usage(input_tokens=estimate.input_tokens, output_tokens=output)
+    best, nanos = counted, price.cost(counted, service_tier=service_tier).nanos
+    if usage is not None:
+        told = price.cost(usage, service_tier=service_tier).nanos
+        if told > nanos:
+            best, nanos = usage, told
+    if suspect:
+        reason = (
+            "the provider's usage failed its check; charged at the larger of what it says and what was seen"
+        )
+        return Charge(nanos, Basis.OBSERVED, best, price.version, (*flags, "usage_suspect"), reason)
+    return Charge(nanos, Basis.OBSERVED, best, price.version, flags, _REASONS[outcome])

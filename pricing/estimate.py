@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 
 from pricing.money import Nanos
+from pricing.price import MILLION, Price, Rates
+from pricing.tokens import TokenCount
+from pricing.usage import Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,3 +27,81 @@ class Estimate:
 
 
 FREE = Estimate(Nanos(0), Nanos(0), 1.0, "free", 0, 0, 0, 0)
+
+
+OUTPUT_EXPECTED_DEFAULT = 512  # tokens of one answer, until the team's own calls have taught better
+OUTPUT_MAX_UNKNOWN = 32_768  # where neither the call nor the catalogue bounds the output
+CONTEXT_UNKNOWN = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What a call asks to be written. `output_expected` is what such calls usually put out, for one choice."""
+
+    choices: int = 1
+    output_tokens_max: int | None = None
+    output_expected: int | None = None
+    has_output: bool = True
+    service_tier: str = ""
+
+
+def estimate(count: TokenCount, price: Price, ask: Ask, *, hidden: bool = False) -> Estimate:
+    """Expected cost and ceiling. The ceiling takes every input token at the dearest input rate that may apply (a cache
+    write costs more than plain input), the whole context window where input is hidden, the longest possible
+    output, and the long-context rates where the prompt may reach them."""
+    output_max = _output_max(price, ask) * ask.choices
+    input_max = _context(price) if hidden else count.tokens_max
+    tariff = price.tariff(ask.service_tier)
+    dear = tariff.rates_for(input_max)
+    input_rate = dear.dearest_input if hidden or _caches(dear) else dear.input
+    ceiling = _rounded_up(input_max * input_rate + output_max * dear.dearest_output)
+    output_likely = min(output_max, _output_likely(ask) * ask.choices)
+    likely = price.cost(
+        Usage(input_tokens=count.tokens, output_tokens=output_likely), service_tier=ask.service_tier
+    ).nanos
+    learned = "learned output" if ask.output_expected is not None else "default output"
+    return Estimate(
+        expected=Nanos(min(likely, ceiling)),
+        ceiling=ceiling,
+        confidence=_confidence(count, ask, hidden=hidden),
+        basis=f"{count.basis}, {learned}" if ask.has_output else count.basis,
+        input_tokens=count.tokens,
+        input_tokens_max=input_max,
+        output_tokens=output_likely,
+        output_tokens_max=output_max,
+    )
+
+
+def _caches(rates: Rates) -> bool:
+    """Providers that bill cache writes above input may do so for any call that asks."""
+    return rates.cache_write is not None and rates.cache_write > rates.input
+
+
+def _output_max(price: Price, ask: Ask) -> int:
+    if not ask.has_output:
+        return 0
+    known = price.output_tokens_max or price.context_tokens or OUTPUT_MAX_UNKNOWN
+    return known if ask.output_tokens_max is None else ask.output_tokens_max
+
+
+def _output_likely(ask: Ask) -> int:
+    if not ask.has_output:
+        return 0
+    return OUTPUT_EXPECTED_DEFAULT if ask.output_expected is None else ask.output_expected
+
+
+def _context(price: Price) -> int:
+    return price.context_tokens or CONTEXT_UNKNOWN
+
+
+def _confidence(count: TokenCount, ask: Ask, *, hidden: bool) -> float:
+    """How far to trust `expected`: input counted exactly and output learned is as good as it gets."""
+    if hidden:
+        return 0.1
+    known_input = 0.5 if count.exact else 0.3
+    known_output = 0.4 if not ask.has_output or ask.output_expected is not None else 0.1
+    return known_input + known_output
+
+
+def _rounded_up(micro: int) -> Nanos:
+    return Nanos(-(-micro // MILLION))
