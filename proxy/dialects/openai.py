@@ -1,0 +1,83 @@
+"""The OpenAI dialect: which of its paths are metered, free or dear; how it is signed; how it tells errors."""
+
+import re
+from collections.abc import Mapping
+
+import orjson
+
+from proxy.dialects import Surface
+from proxy.dialects.openai_chat import ChatCompletions
+from proxy.dialects.openai_completions import Completions
+from proxy.dialects.openai_embeddings import Embeddings
+from proxy.dialects.openai_responses import Responses
+from rules.call import Operation
+
+_METERED = {
+    "chat/completions": Surface("metered", Operation.LLM, ChatCompletions()),
+    "completions": Surface("metered", Operation.LLM, Completions()),
+    "embeddings": Surface("metered", Operation.EMBEDDING, Embeddings()),
+    "responses": Surface("metered", Operation.LLM, Responses()),
+}
+_FREE_POST = re.compile(
+    r"^(moderations|responses/input_tokens|responses/[^/]+/cancel|chat/completions/[^/]+|conversations(/.*)?|files|uploads(/.*)?)$"
+)
+_IMAGES = re.compile(r"^images/")
+_AUDIO = re.compile(r"^audio/")
+_DEAR_POST = re.compile(
+    r"^(images/|audio/|batches|fine_tuning/|videos|realtime/|threads|assistants|vector_stores|containers|evals)"
+)
+_READS = ("GET", "HEAD", "OPTIONS")
+
+
+class OpenAi:
+    """Also of Azure's and every other provider that speaks the same."""
+
+    name = "openai"
+
+    def surface(self, method: str, path: str) -> Surface:
+        """By the path after the provider's prefix, with or without its `/v1`. Reading back what is stored is free."""
+        short = path.removeprefix("/v1").strip("/")
+        if method == "POST" and short in _METERED:
+            return _METERED[short]
+        if method in _READS or method == "DELETE":
+            return Surface("free") if _is_known(short) else Surface("unknown")
+        if _FREE_POST.match(short):
+            return Surface("free")
+        if _DEAR_POST.match(short):
+            return Surface("billable_unknown", _operation(short))
+        return Surface("unknown")
+
+    def credential(self, secret: str) -> tuple[tuple[str, str], ...]:
+        return (("Authorization", f"Bearer {secret}"),)
+
+    def refusal(
+        self, *, message: str, kind: str, code: str, param: str | None, extra: Mapping[str, str | None]
+    ) -> bytes:
+        return orjson.dumps(
+            {"error": {"message": message, "type": kind, "code": code, "param": param, **extra}}
+        )
+
+
+def _is_known(short: str) -> bool:
+    head = short.partition("/")[0]
+    return head in {
+        "",
+        "models",
+        "files",
+        "batches",
+        "responses",
+        "fine_tuning",
+        "uploads",
+        "moderations",
+        "chat",
+        "conversations",
+    }
+
+
+def _operation(short: str) -> Operation:
+    if _IMAGES.match(short):
+        return Operation.IMAGE
+    return Operation.AUDIO if _AUDIO.match(short) else Operation.OTHER
+
+
+DIALECT = OpenAi()

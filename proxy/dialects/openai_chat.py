@@ -1,0 +1,149 @@
+"""OpenAI chat completions."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from proxy.dialects import BadBody, Metered, Reading
+from proxy.dialects.body import count, flag, json_object, splice, text
+from proxy.dialects.prompt import Gathered
+from proxy.dialects.usage import read_usage
+from proxy.meter import ChunkMeter
+
+TOKENS_MAX = 1 << 31
+CHOICES_MAX = 128
+LIMITS = ("max_completion_tokens", "max_tokens")
+
+
+class ChatCompletions:
+    name = "chat"
+
+    def read(self, body: bytes, *, strict: bool = False) -> Reading:
+        data = json_object(body, strict=strict)
+        messages = data.get("messages")
+        if not isinstance(messages, list):
+            raise BadBody('"messages" must be a list', param="messages")
+        gathered = Gathered(len(body))
+        for message in messages:
+            gathered.message(message)
+        for tool in data.get("tools") or ():
+            gathered.tool(tool)
+        for function in data.get("functions") or ():
+            gathered.tool({"type": "function", "function": function})
+        gathered.format(data.get("response_format"))
+        if data.get("web_search_options") is not None:
+            gathered.hidden = True
+        limit, names = output_limit(data, LIMITS)
+        return Reading(
+            model=text(data, "model", required=True),
+            prompt=gathered.prompt(),
+            stream=flag(data, "stream"),
+            choices=count(data, "n", least=1, most=CHOICES_MAX) or 1,
+            output_tokens_max=limit,
+            limit_names=names,
+            user=_user(data),
+            service_tier=text(data, "service_tier"),
+            include_usage_asked=asks_usage(data),
+        )
+
+    def forward(self, body: bytes, reading: Reading) -> bytes:
+        return force_usage(body, reading)
+
+    def with_output_cap(self, body: bytes, reading: Reading, cap: int) -> bytes:
+        return capped(body, reading, cap, default="max_completion_tokens")
+
+    def meter(self, reading: Reading, *, withhold_usage: bool) -> ChunkMeter:
+        return ChunkMeter(withhold_usage=withhold_usage, text_of=_delta_text)
+
+    def meter_whole(self, answer: Mapping[str, Any]) -> Metered:
+        return metered_choices(answer, _message_text)
+
+
+def output_limit(data: dict[str, Any], names: tuple[str, ...]) -> tuple[int | None, tuple[str, ...]]:
+    """The largest of the limits given: which of two a provider obeys is its own affair."""
+    given = {
+        name: limit for name in names if (limit := count(data, name, least=0, most=TOKENS_MAX)) is not None
+    }
+    return (max(given.values()), tuple(given)) if given else (None, ())
+
+
+def asks_usage(data: dict[str, Any]) -> bool:
+    options = data.get("stream_options")
+    if options is None:
+        return False
+    if not isinstance(options, dict):
+        raise BadBody('"stream_options" must be an object', param="stream_options")
+    return options.get("include_usage") is True
+
+
+def force_usage(body: bytes, reading: Reading) -> bytes:
+    """`include_usage` into a streamed call that does not ask for it; its other stream options stay."""
+    if not reading.stream or reading.include_usage_asked:
+        return body
+    return splice_usage(body)
+
+
+def splice_usage(body: bytes) -> bytes:
+    options = json_object(body, strict=False).get("stream_options") or {}
+    return splice(body, "stream_options", orjson.dumps({**options, "include_usage": True}))
+
+
+def capped(body: bytes, reading: Reading, cap: int, *, default: str) -> bytes:
+    """Every limit the call sets is lowered; one that sets none gets one."""
+    for name in reading.limit_names or (default,):
+        body = splice(body, name, str(cap).encode())
+    return body
+
+
+def metered_choices(answer: Mapping[str, Any], text_of: Any) -> Metered:
+    """Of a whole answer with `choices`: usage, ids and, where the usage is missing, its text."""
+    checked = read_usage(answer.get("usage"))
+    missing = checked is None or bool(checked.problems)
+    return Metered(
+        usage=None if checked is None else checked.usage,
+        suspect=checked is not None and bool(checked.problems),
+        suspect_reason="" if checked is None else "; ".join(checked.problems),
+        served_model=_string(answer.get("model")),
+        provider_id=_string(answer.get("id")),
+        service_tier=_string(answer.get("service_tier")),
+        complete=True,
+        failed="error" in answer and answer["error"] is not None,
+        output_text="".join(text_of(choice) for choice in _dicts(answer.get("choices"))) if missing else "",
+    )
+
+
+def _message_text(choice: Mapping[str, Any]) -> str:
+    message = choice.get("message")
+    return "" if not isinstance(message, Mapping) else text_of_message(message)
+
+
+def _delta_text(choice: Mapping[str, Any]) -> str:
+    delta = choice.get("delta")
+    return "" if not isinstance(delta, Mapping) else text_of_message(delta)
+
+
+def text_of_message(message: Mapping[str, Any]) -> str:
+    """Everything that a model wrote into a message or a delta of one."""
+    words = [_string(message.get(name)) for name in ("content", "refusal", "reasoning_content", "reasoning")]
+    for call in _dicts(message.get("tool_calls")):
+        function = call.get("function")
+        if isinstance(function, Mapping):
+            words += [_string(function.get("name")), _string(function.get("arguments"))]
+    return "".join(words)
+
+
+def _user(data: dict[str, Any]) -> str:
+    for name in ("safety_identifier", "user"):
+        value = data.get(name)
+        if isinstance(value, str) and value:
+            return value
+    return ""
+
+
+def _string(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _dicts(value: Any) -> list[Mapping[str, Any]]:
+    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []

@@ -1,0 +1,114 @@
+"""OpenAI-shaped usage blocks in one normal form, and whether they can be believed."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pricing.usage import Usage
+
+ABSURD_TOKENS = 100_000_000  # no context window comes near; a count beyond it is an error of the provider's
+
+
+@dataclass(slots=True)
+class Checked:
+    """What a usage block says. `problems` is empty where all of it can be believed."""
+
+    usage: Usage
+    problems: list[str] = field(default_factory=list)
+
+
+def read_usage(block: Any) -> Checked | None:
+    """None where there is none. Never raises: what cannot be believed counts as zero and is told."""
+    if block is None:
+        return None
+    if not isinstance(block, Mapping):
+        return Checked(Usage(), [f"usage is {type(block).__name__}, not an object"])
+    reader = _Reader(block)
+    total_input = reader.count("prompt_tokens", "input_tokens")
+    total_output = reader.count("completion_tokens", "output_tokens")
+    total = reader.count("total_tokens")
+    read, write, write_12h = reader.cached(total_input)
+    reasoning = reader.detail(("completion_tokens_details", "output_tokens_details"), "reasoning_tokens")
+    if total > total_input + total_output:
+        # Some providers leave their thinking out of the output and tell it only in the total.
+        total_output = total - total_input
+    usage = Usage(
+        input_tokens=total_input,
+        cache_read_tokens=read,
+        cache_write_tokens=write,
+        cache_write_12h_tokens=write_12h,
+        input_audio_tokens=min(reader.detail(_INPUT, "audio_tokens"), total_input),
+        input_image_tokens=min(reader.detail(_INPUT, "image_tokens"), total_input),
+        output_tokens=total_output,
+        reasoning_tokens=min(reasoning, total_output),
+        output_audio_tokens=min(reader.detail(_OUTPUT, "audio_tokens"), total_output),
+        output_image_tokens=min(reader.detail(_OUTPUT, "image_tokens"), total_output),
+    )
+    if not reader.told:
+        reader.problems.append("usage holds no token counts")
+    return Checked(usage, reader.problems)
+
+
+_INPUT = ("prompt_tokens_details", "input_tokens_details")
+_OUTPUT = ("completion_tokens_details", "output_tokens_details")
+
+
+class _Reader:
+    """One block, read number by number."""
+
+    def __init__(self, block: Mapping[str, Any]) -> None:
+        self._block = block
+        self.problems: list[str] = []
+        self.told = False
+
+    def count(self, *names: str) -> int:
+        for name in names:
+            if name in self._block:
+                self.told = self.told or name != "total_tokens"
+                return self._checked(self._block[name], name, absent_ok=False)
+        return 0
+
+    def detail(self, places: tuple[str, ...], name: str) -> int:
+        for place in places:
+            inner = self._block.get(place)
+            if isinstance(inner, Mapping) and inner.get(name) is not None:
+                return self._checked(inner[name], f"{place}.{name}", absent_ok=True)
+        return 0
+
+    def cached(self, total_input: int) -> tuple[int, int, int]:
+        """Cache reads, plain cache writes, twelve-hour writes: together never more than the input."""
+        read = self.detail(_INPUT, "cached_tokens")
+        if not read and self._block.get("prompt_cache_hit_tokens") is not None:
+            read = self._checked(
+                self._block["prompt_cache_hit_tokens"], "prompt_cache_hit_tokens", absent_ok=True
+            )
+        write = self.detail(_INPUT, "cache_write_tokens")
+        write_12h = 0
+        for place in _INPUT:
+            inner = self._block.get(place)
+            by_ttl = inner.get("cache_write_tokens_details") if isinstance(inner, Mapping) else None
+            if isinstance(by_ttl, Mapping):
+                write_12h = self._checked(by_ttl.get("ttl_12h_tokens") or 0, "ttl_12h_tokens", absent_ok=True)
+        write = max(0, write - write_12h)
+        if read + write + write_12h > total_input:
+            self.problems.append("more cached tokens than input")
+            read = min(read, total_input)
+            write = min(write, total_input - read)
+            write_12h = min(write_12h, total_input - read - write)
+        return read, write, write_12h
+
+    def _checked(self, value: Any, name: str, *, absent_ok: bool) -> int:
+        if value is None and absent_ok:
+            return 0
+        if isinstance(value, float) and value.is_integer() and 0 <= value <= ABSURD_TOKENS:
+            value = int(value)
+        if isinstance(value, bool) or not isinstance(value, int):
+            self.problems.append(f"{name} is no whole number")
+            return 0
+        if value < 0:
+            self.problems.append(f"{name} is negative")
+            return 0
+        if value > ABSURD_TOKENS:
+            self.problems.append(f"{name} is absurd")
+            return 0
+        return value

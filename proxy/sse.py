@@ -1,0 +1,53 @@
+"""Server-sent events cut out of a byte stream, wherever the network cut it."""
+
+import re
+from collections.abc import Iterator
+
+EVENT_BYTES_MAX = 1 << 20  # a tool call with a large argument still fits
+
+# A blank line ends an event. Lines end in LF, CRLF or CR, and some streams mix them.
+_END = re.compile(rb"(?:\r\n|\n|\r){2}")
+
+
+class Events:
+    """Feed bytes, get whole events with the blank line that ends them. The bytes given out are the bytes put in."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self.gave_up = False  # an event was larger than we keep
+
+    def feed(self, piece: bytes) -> list[bytes]:
+        buffer = self._rest + piece if self._rest else piece
+        found = []
+        at = 0
+        for start, end in _ends(buffer):
+            if start >= at:
+                found.append(buffer[at:end])
+                at = end
+        self._rest = buffer[at:]
+        if len(self._rest) > EVENT_BYTES_MAX:
+            self.gave_up = True
+            found.append(self._rest)
+            self._rest = b""
+        return found
+
+    def rest(self) -> bytes:
+        """What came after the last whole event."""
+        rest, self._rest = self._rest, b""
+        return rest
+
+
+def _ends(buffer: bytes) -> Iterator[tuple[int, int]]:
+    """A CR at the very end may be the first half of a CRLF that is still on its way."""
+    for match in _END.finditer(buffer):
+        if match.end() == len(buffer) and buffer.endswith(b"\r"):
+            return
+        yield match.span()
+
+
+def data_of(event: bytes) -> bytes:
+    """The data of an event: its lines joined. Empty for comments and for events without data."""
+    if event.startswith(b"data:") and b"\n" not in event.rstrip(b"\r\n"):
+        return event[5:].strip()
+    lines = (line[5:].removeprefix(b" ") for line in event.splitlines() if line.startswith(b"data:"))
+    return b"\n".join(lines).strip()
