@@ -1,0 +1,160 @@
+"""The admin listener: which path asks which function, and what each reads from the request."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import orjson
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST
+from pydantic import ValidationError
+
+from proxy import clock, metrics
+from proxy.admin import health, keys
+from proxy.admin.answers import Problem, answer, invalid
+from proxy.admin.doors import Door, at, guard
+from proxy.admin.instants import instant_of
+from proxy.admin.report import Wanted, report
+from proxy.admin.state import AdminState
+from proxy.ledger import calls
+from proxy.ledger.calls import GROUPS, PAGE_ROWS_MAX, CallFilter
+
+BODY_BYTES_MAX = 64 << 10
+CALLS_SHOWN = 100  # where the request does not say
+
+
+def admin_application(state: AdminState) -> web.Application:
+    application = web.Application(middlewares=[guard(state)], client_max_size=BODY_BYTES_MAX)
+    for method, path, door, handler in (
+        ("*", "/health", Door.EVERYONE, _health),
+        ("*", "/live", Door.EVERYONE, _health),
+        ("*", "/ready", Door.EVERYONE, _health),
+        ("GET", "/metrics", Door.EVERYONE, _metrics),
+        ("GET", "/api/v1/keys", Door.READERS, _keys),
+        ("POST", "/api/v1/keys", Door.ADMINS, _create_key),
+        ("DELETE", "/api/v1/keys/{id}", Door.ADMINS, _revoke_key),
+        ("GET", "/api/v1/calls", Door.READERS, _calls),
+        ("GET", "/api/v1/calls/{id}", Door.READERS, _call),
+        ("GET", "/api/v1/report", Door.READERS, _report),
+        ("POST", "/api/v1/control/flush", Door.ADMINS, _flush),
+    ):
+        application.router.add_route(method, path, at(door, state, handler))
+    return application
+
+
+# -- keyless --------------------------------------------------------------------------------------------------------
+
+
+async def _health(state: AdminState, request: web.Request, _: str) -> web.StreamResponse:
+    page = health.own_page(state, request)
+    assert page is not None, f"{request.path} is a page of health"
+    return page
+
+
+async def _metrics(_: AdminState, __: web.Request, ___: str) -> web.StreamResponse:
+    return web.Response(body=metrics.render(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+# -- keys -----------------------------------------------------------------------------------------------------------
+
+
+async def _keys(state: AdminState, request: web.Request, _: str) -> web.StreamResponse:
+    _query(request)
+    return answer({"keys": await keys.listed(state.ledger)})
+
+
+async def _create_key(state: AdminState, request: web.Request, actor: str) -> web.StreamResponse:
+    try:
+        wanted = keys.NewKey.model_validate(await _body(request))
+    except ValidationError as error:
+        raise invalid(error) from error
+    plain, row = await keys.create(state.ledger, state.signer(actor), wanted, clock.now())
+    state.keyring.put(row)
+    return answer({"key": plain, **keys.shown(row)}, status=201)
+
+
+async def _revoke_key(state: AdminState, request: web.Request, actor: str) -> web.StreamResponse:
+    row = await keys.revoke(state.ledger, state.signer(actor), request.match_info["id"], clock.now())
+    state.keyring.put(row)
+    return answer(keys.shown(row))
+
+
+# -- calls and reports ----------------------------------------------------------------------------------------------
+
+
+async def _calls(state: AdminState, request: web.Request, _: str) -> web.StreamResponse:
+    asked = _query(request, "key", "team", "since", "until", "limit")
+    wanted = CallFilter(
+        key_id=asked.get("key"),
+        team=asked.get("team"),
+        since=_instant(state, asked, "since"),
+        until=_instant(state, asked, "until"),
+        limit=_limit(asked.get("limit", str(CALLS_SHOWN))),
+    )
+    async with state.ledger.connect() as connection:
+        return answer({"calls": await calls.listed(connection, wanted)})
+
+
+async def _call(state: AdminState, request: web.Request, _: str) -> web.StreamResponse:
+    async with state.ledger.connect() as connection:
+        found = await calls.by_id(connection, request.match_info["id"])
+    if found is None:
+        raise Problem(404, "unknown_call", "no call with that id is in the ledger, or it has not ended yet")
+    return answer(found)
+
+
+async def _report(state: AdminState, request: web.Request, _: str) -> web.StreamResponse:
+    asked = _query(request, "by", "since", "until")
+    by = asked.get("by", GROUPS[0])
+    if by not in GROUPS:
+        raise Problem(400, "invalid_request", f"by: one of {', '.join(GROUPS)}")
+    wanted = Wanted(
+        by, _instant(state, asked, "since"), _instant(state, asked, "until"), state.policy().timezone
+    )
+    return answer(await report(state.ledger, wanted))
+
+
+# -- the command line's -----------------------------------------------------------------------------------------------
+
+
+async def _flush(state: AdminState, _: web.Request, __: str) -> web.StreamResponse:
+    """Until every call that has ended is in the ledger, so that a reader beside this process sees it."""
+    flushed = await state.shipper.flush()
+    return answer({"flushed": flushed, "backlog": state.shipper.backlog})
+
+
+# -- what a request says --------------------------------------------------------------------------------------------
+
+
+async def _body(request: web.Request) -> Any:
+    if request.content_type != "application/json":
+        raise Problem(415, "invalid_request", "send JSON, with Content-Type: application/json")
+    try:
+        return orjson.loads(await request.read())
+    except orjson.JSONDecodeError as error:
+        raise Problem(400, "invalid_request", f"the body is not JSON: {error}") from error
+
+
+def _query(request: web.Request, *names: str) -> Mapping[str, str]:
+    """Raises Problem for names that mean nothing here: a filter with a typing error must not show everything."""
+    unknown = sorted(set(request.query) - set(names))
+    if unknown:
+        known = ", ".join(names) or "none"
+        raise Problem(400, "invalid_request", f"unknown parameter {unknown[0][:40]!r}; known: {known}")
+    return {name: request.query[name] for name in request.query}
+
+
+def _instant(state: AdminState, asked: Mapping[str, str], name: str) -> datetime | None:
+    if name not in asked:
+        return None
+    try:
+        return instant_of(asked[name], now=clock.now(), timezone=state.policy().timezone)
+    except ValueError as error:
+        raise Problem(400, "invalid_request", f"{name}: {error}") from error
+
+
+def _limit(text: str) -> int:
+    limit = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
+    if not 1 <= limit <= PAGE_ROWS_MAX:
+        raise Problem(400, "invalid_request", f"limit: a number from 1 to {PAGE_ROWS_MAX}")
+    return limit
