@@ -60,7 +60,8 @@ def content_version(text: str) -> str:
 def parse(text: str, *, file: str, environ: Mapping[str, str]) -> Document:
     """Values of a YAML text, with `${VAR}` and `${VAR:-default}` in strings replaced and `$$` meaning `$`.
 
-    Raises DocumentError for whatever is not one plain mapping: broken YAML, doubled keys, bombs, depth.
+    Raises DocumentError for whatever cannot be read as one plain mapping: broken YAML, bombs, depth. Problems of
+    single values (an unset variable, a doubled key) wait in the document until `check`, which tells all at once.
     """
     if len(text) > BYTES_MAX:
         raise DocumentError(
