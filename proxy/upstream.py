@@ -1,0 +1,260 @@
+"""The lean way to a provider: aiohttp's connections and parser without its session. Nothing is added, followed, decoded
+or tried twice."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Callable
+from weakref import WeakSet
+
+from aiohttp import (
+    ClientConnectionError,
+    ClientConnectorDNSError,
+    ClientConnectorError,
+    ClientPayloadError,
+    ClientRequest,
+    ClientSSLError,
+    ClientTimeout,
+    ServerTimeoutError,
+    TCPConnector,
+)
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.connector import Connection
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.http_parser import RawResponseMessage
+from aiohttp.streams import StreamReader
+from yarl import URL
+
+from proxy import jobs
+
+HEADER_BYTES_MAX = 65_536
+READ_BYTES = 65_536
+WRITE_AT_ONCE_MAX = 262_144  # a larger body is written while the answer is awaited
+POOLED_SECONDS = 30.0  # an idle connection is kept so long
+INFORMATIONAL_MAX = 100  # 1xx answers before the real one
+
+Headers = list[tuple[str, str]]
+
+
+class UpstreamFailure(Exception):
+    """No answer, or not all of one. `sent`: something was handed to the socket. `proven`: False where a reused
+    connection died without a byte, which happens to a request that nobody ever read."""
+
+    def __init__(self, code: str, detail: str, *, sent: bool, proven: bool = True) -> None:
+        super().__init__(f"{code}: {detail}")
+        self.code = code
+        self.detail = detail
+        self.sent = sent
+        self.proven = proven
+
+
+class Answer:
+    """A provider's answer, its headers read. The connection goes back to the pool at the end of the body."""
+
+    def __init__(
+        self,
+        message: RawResponseMessage,
+        payload: StreamReader,
+        connection: Connection,
+        writing: "asyncio.Task[None] | None",
+    ) -> None:
+        self.status = message.code
+        self.reason = message.reason or ""
+        self.headers: Headers = [
+            (name.decode("ascii", "surrogateescape"), value.decode("utf-8", "surrogateescape"))
+            for name, value in message.raw_headers
+        ]
+        names = {name.lower() for name, _ in self.headers}
+        self.close_delimited = "content-length" not in names and not message.chunked and not payload.is_eof()
+        self._payload = payload
+        self._connection: Connection | None = connection
+        self._writing = writing
+        if payload.is_eof():
+            self._release()
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """Whatever has arrived, one item a wake-up; transfer coding removed, content coding kept. Raises UpstreamFailure.
+        May be iterated again after a cancelled wait, and goes on there."""
+        while True:
+            try:
+                piece = await self._payload.readany()
+            except (ClientConnectionError, ClientPayloadError, HttpProcessingError, OSError) as error:
+                self.close()
+                raise _failure(error, sent=True, proven=True) from error
+            if not piece:
+                self._release()
+                return
+            yield piece
+
+    def close(self) -> None:
+        """Cut the connection: the provider should stop its work. Does nothing after the end."""
+        self._stop_writing()
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    def _release(self) -> None:
+        if self._writing is not None and not self._writing.done():
+            self.close()  # answered before it had read the request: the rest of the body must not become a request
+            return
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.release()
+
+    def _stop_writing(self) -> None:
+        if self._writing is not None:
+            self._writing.cancel()
+
+
+class Upstream:
+    """One endpoint. `idle_seconds` bounds the wait for the first byte and between two reads."""
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        connect_seconds: float = 5.0,
+        idle_seconds: float = 300.0,
+        ssl_context: ssl.SSLContext | None = None,
+    ) -> None:
+        self._origin = URL(base_url).origin()
+        self._host = self._origin.raw_authority
+        self._timeout = ClientTimeout(total=None, connect=connect_seconds, sock_connect=connect_seconds)
+        self._idle_seconds = idle_seconds
+        self._ssl = ssl_context
+        self._connector: TCPConnector | None = None
+        self._template: ClientRequest | None = None
+        self._used: WeakSet[ResponseHandler] = WeakSet()
+
+    async def send(
+        self,
+        method: str,
+        raw_target: str,
+        headers: Headers,
+        body: bytes | None,
+        *,
+        on_sent: Callable[[], None],
+    ) -> Answer:
+        """Raises UpstreamFailure. `on_sent` is called once the first bytes were handed to the socket."""
+        head = _request_head(method, raw_target, self._host, headers, body)
+        connection = await self._connect()
+        protocol = connection.protocol
+        assert protocol is not None, "a connection has a protocol until it is released"
+        reused = protocol in self._used
+        self._used.add(protocol)
+        writing: asyncio.Task[None] | None = None
+        try:
+            protocol.set_response_params(
+                skip_payload=method == "HEAD",
+                read_until_eof=True,
+                auto_decompress=False,
+                read_timeout=self._idle_seconds,
+                read_bufsize=READ_BYTES,
+                max_line_size=HEADER_BYTES_MAX,
+                max_field_size=HEADER_BYTES_MAX,
+            )
+            writing = _write(protocol, head, body)
+            on_sent()
+            protocol.start_timeout()
+            message, payload = await _read_head(protocol)
+        except (ClientConnectionError, HttpProcessingError, OSError) as error:
+            _abandon(connection, writing)
+            silent = isinstance(error, ClientConnectionError | OSError) and not isinstance(
+                error, TimeoutError
+            )
+            raise _failure(error, sent=True, proven=not (reused and silent)) from error
+        except BaseException:
+            _abandon(connection, writing)
+            raise
+        return Answer(message, payload, connection, writing)
+
+    async def close(self) -> None:
+        if self._connector is not None:
+            await self._connector.close()
+
+    async def _connect(self) -> Connection:
+        if self._connector is None or self._template is None:
+            self._connector = TCPConnector(
+                limit=0, keepalive_timeout=POOLED_SECONDS, ssl=self._ssl or True, ttl_dns_cache=60
+            )
+            # Made once: the connector only asks it where to connect and how.
+            self._template = ClientRequest(
+                "GET", self._origin, loop=asyncio.get_running_loop(), ssl=self._ssl or True
+            )
+        try:
+            return await self._connector.connect(self._template, [], self._timeout)
+        except (ClientConnectionError, OSError) as error:
+            raise _failure(error, sent=False, proven=True) from error
+
+
+def _write(protocol: ResponseHandler, head: bytes, body: bytes | None) -> "asyncio.Task[None] | None":
+    transport = protocol.transport
+    if transport is None or transport.is_closing():
+        raise ConnectionResetError("the connection was closed")
+    if not body or len(body) <= WRITE_AT_ONCE_MAX:
+        transport.write(head + body if body else head)
+        return None
+    transport.write(head)
+    return jobs.run(_write_slowly(protocol, body), name="upload", expects=(OSError, ClientConnectionError))
+
+
+async def _write_slowly(protocol: ResponseHandler, body: bytes) -> None:
+    view = memoryview(body)
+    for start in range(0, len(body), WRITE_AT_ONCE_MAX):
+        transport = protocol.transport
+        if transport is None or transport.is_closing():
+            raise ConnectionResetError("the provider closed the connection while the request was sent")
+        transport.write(view[start : start + WRITE_AT_ONCE_MAX])
+        await protocol._drain_helper()
+
+
+async def _read_head(protocol: ResponseHandler) -> tuple[RawResponseMessage, StreamReader]:
+    for _ in range(INFORMATIONAL_MAX):
+        message, payload = await protocol.read()
+        if message.code >= 200:
+            return message, payload
+        if message.code == 101:
+            break
+    raise HttpProcessingError(message="no final answer")
+
+
+def _abandon(connection: Connection, writing: "asyncio.Task[None] | None") -> None:
+    if writing is not None:
+        writing.cancel()
+    connection.close()
+
+
+def _request_head(method: str, raw_target: str, host: str, headers: Headers, body: bytes | None) -> bytes:
+    lines = [
+        f"{method} {raw_target} HTTP/1.1",
+        f"Host: {host}",
+        *(f"{name}: {value}" for name, value in headers),
+    ]
+    if body is not None or method in ("POST", "PUT", "PATCH"):
+        lines.append(f"Content-Length: {len(body or b'')}")
+    text = "\r\n".join(lines)
+    if "\0" in text or text.count("\n") != len(lines) - 1 or text.count("\r") != len(lines) - 1:
+        raise UpstreamFailure("upstream_protocol", "a header holds a line break", sent=False)
+    return text.encode("utf-8", "surrogateescape") + b"\r\n\r\n"
+
+
+def _failure(error: Exception, *, sent: bool, proven: bool) -> UpstreamFailure:
+    """What went wrong, in a word that metrics count and a sentence without anything secret."""
+    match error:
+        case ServerTimeoutError() | TimeoutError():
+            code, detail = (
+                "upstream_timeout",
+                "it did not answer in time" if sent else "connecting took too long",
+            )
+        case ClientConnectorDNSError():
+            code, detail = "upstream_dns", "its name could not be resolved"
+        case ClientSSLError() | ssl.SSLError():
+            code, detail = "upstream_tls", "no secure connection could be made"
+        case ClientConnectorError():
+            code, detail = "upstream_connect", "it does not accept connections"
+        case HttpProcessingError():
+            code, detail = "upstream_protocol", "its answer is not HTTP"
+        case ClientPayloadError():
+            code, detail = "upstream_reset", "its answer broke off"
+        case _:
+            code, detail = "upstream_reset" if sent else "upstream_connect", "it closed the connection"
+    return UpstreamFailure(code, detail, sent=sent, proven=proven)
