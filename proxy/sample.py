@@ -81,18 +81,16 @@ class SampleProvider:
             return _problem(404, "unknown_url", f"the sample provider has no {method} {path}")
         try:
             reading = surface.api.read(body or b"", strict=False)
-            asked = json.loads(body or b"")
-        except (BadBody, ValueError) as error:
-            return _problem(400, "invalid_request", str(error))
-        return work(self._task(reading, asked))
+        except BadBody as bad:
+            return _problem(400, bad.code, bad.message)
+        return work(self._task(reading))
 
-    def _task(self, reading: Reading, asked: JsonObject) -> "_Task":
+    def _task(self, reading: Reading) -> "_Task":
         self._made += 1
         words, finished = self._words(reading)
         return _Task(
             number=self._made,
             reading=reading,
-            tells_usage=bool((asked.get("stream_options") or {}).get("include_usage")),
             words=words,
             finished=finished,
             choices=min(reading.choices, CHOICES_MAX),
@@ -119,7 +117,6 @@ class _Task:
 
     number: int
     reading: Reading
-    tells_usage: bool
     words: list[str]
     finished: bool  # the text is whole, not cut by the token limit
     choices: int
@@ -181,7 +178,7 @@ def _answer_choices(
         return _json(200, {"object": kinds[0], **frame, "choices": choices, "usage": usage})
 
     def chunk(n: int, part: JsonObject, finish: str | None = None) -> bytes:
-        rest: JsonObject = {"usage": None} if task.tells_usage else {}
+        rest: JsonObject = {"usage": None} if task.reading.include_usage_asked else {}
         choice = {"index": n, **part, "logprobs": None, "finish_reason": finish}
         return _event({"object": kinds[1], **frame, "choices": [choice], **rest})
 
@@ -191,7 +188,7 @@ def _answer_choices(
         for one in task.words:
             yield from (chunk(n, word(one)) for n in numbers)
         yield from (chunk(n, last, reason) for n in numbers)
-        if task.tells_usage:
+        if task.reading.include_usage_asked:
             yield _event({"object": kinds[1], **frame, "choices": [], "usage": usage})
         yield b"data: [DONE]\n\n"
 

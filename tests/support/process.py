@@ -218,7 +218,7 @@ class Spendgate:
 
     def calls(self, tag_prefix: str = "") -> list[LedgerCall]:
         """The ledger, as users read it."""
-        lines = self.run("calls", "--limit", "1000000", "--format", "jsonl").splitlines()
+        lines = self.run("calls", "--format", "jsonl").splitlines()
         found = [LedgerCall(json.loads(line)) for line in lines]
         return [call for call in found if call.tag.startswith(tag_prefix)]
 
