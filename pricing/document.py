@@ -44,6 +44,8 @@ class Document:
     warnings: tuple[str, ...] = ()
     variables: Mapping[Place, tuple[str, str]] = field(default_factory=dict, repr=False)
     """Where a `${VAR}` was replaced: the value, which may be a secret, and the text as written, which is shown."""
+    problems: tuple[tuple[Place, Problem], ...] = ()
+    """What reading met and went on from: `check` tells of it together with all else."""
 
     def line_of(self, place: Place) -> int | None:
         """The line of a place, or of the nearest part of the file around it."""
@@ -60,8 +62,8 @@ def content_version(text: str) -> str:
 def parse(text: str, *, file: str, environ: Mapping[str, str]) -> Document:
     """Values of a YAML text, with `${VAR}` and `${VAR:-default}` in strings replaced and `$$` meaning `$`.
 
-    Raises DocumentError for whatever cannot be read as one plain mapping: broken YAML, bombs, depth. Problems of
-    single values (an unset variable, a doubled key) wait in the document until `check`, which tells all at once.
+    Raises DocumentError for whatever is not one plain mapping: broken YAML, bombs, depth. Smaller faults, such as
+    doubled keys or variables that are not set, are kept for `check`.
     """
     if len(text) > BYTES_MAX:
         raise DocumentError(
@@ -69,52 +71,51 @@ def parse(text: str, *, file: str, environ: Mapping[str, str]) -> Document:
         )
     reader = Reader(file, environ)
     data = reader.read(text)
-    warnings, problems = _judge_version(data, file, reader.lines.get(("version",)))
-    if reader.problems or problems:
-        raise DocumentError(file, (*reader.problems, *problems))
-    return Document(file, text, data, reader.lines, warnings, reader.variables)
+    warnings = _judge_version(data, file, reader)
+    return Document(file, text, data, reader.lines, warnings, reader.variables, tuple(reader.problems))
 
 
 def check(model: type[M], document: Document) -> M:
-    """The document as a model. Raises DocumentError with all its problems."""
+    """The document as a model. Raises DocumentError with all its problems, in the order of the file."""
+    found, told = [problem for _, problem in document.problems], {place for place, _ in document.problems}
     try:
-        return model.model_validate(document.data)
+        made = model.model_validate(document.data)
     except ValidationError as error:
-        problems = tuple(_problem(detail, model, document) for detail in error.errors(include_url=False))
-        raise DocumentError(
-            document.file, problems
-        ) from None  # pydantic's own words show the values: secrets
+        met = [_problem(detail, model, document) for detail in error.errors(include_url=False)]
+        found += [problem for place, problem in met if place not in told]
+    if found:
+        found.sort(key=lambda problem: problem.line or 0)
+        # Not `from` pydantic's own error: its words show the values, and some are secrets.
+        raise DocumentError(document.file, tuple(found)) from None
+    return made
 
 
-def _judge_version(
-    data: dict[str, Any], file: str, line: int | None
-) -> tuple[tuple[str, ...], tuple[Problem, ...]]:
+def _judge_version(data: dict[str, Any], file: str, reader: Reader) -> tuple[str, ...]:
     """An older file is read as one of today, and its owner told what to write; a newer one is not read."""
-    found = data.setdefault("version", None)
+    found = data.get("version")
     if found is None:
         data["version"] = VERSION
-        return (f"{file}: has no version; write `version: {VERSION}` as its first line",), ()
+        return (f"{file}: has no version; write `version: {VERSION}` as its first line",)
     if isinstance(found, bool) or not isinstance(found, int) or found == VERSION:
-        return (), ()
+        return ()
     if 0 <= found < VERSION:
         data["version"] = VERSION
-        return (f"{file}: version {found} is old and read as {VERSION}; write `version: {VERSION}`",), ()
-    problem = Problem(
-        "version",
+        return (f"{file}: version {found} is old and read as {VERSION}; write `version: {VERSION}`",)
+    reader.note(
+        ("version",),
         f"{found} is not a version that is read here",
         f"write {VERSION}, or use a newer Spendgate",
-        line,
     )
-    return (), (problem,)
+    return ()
 
 
-def _problem(detail: ErrorDetails, model: type[BaseModel], document: Document) -> Problem:
+def _problem(detail: ErrorDetails, model: type[BaseModel], document: Document) -> tuple[Place, Problem]:
     place = _place_in_file(detail["loc"], document)
     message, remedy = _words(detail, place, model)
     for at, (value, written) in document.variables.items():
         if value and at[: len(place)] == place:
             message, remedy = message.replace(value, written), remedy.replace(value, written)
-    return Problem(path_of(place), message, remedy, document.line_of(place))
+    return place, Problem(path_of(place), message, remedy, document.line_of(place))
 
 
 def _place_in_file(loc: Place, document: Document) -> Place:

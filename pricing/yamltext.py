@@ -26,10 +26,10 @@ class Reader:
         self._nodes = 0
         self.lines: dict[Place, int] = {}
         self.variables: dict[Place, tuple[str, str]] = {}
-        self.problems: list[Problem] = []
+        self.problems: list[tuple[Place, Problem]] = []
 
     def read(self, text: str) -> dict[str, Any]:
-        """Raises DocumentError where reading cannot go on; what can be told beside it is in `problems`."""
+        """Raises DocumentError where reading cannot go on; every lesser fault is in `problems`."""
         node = self._compose(text)
         if node is None:
             return {}
@@ -51,10 +51,13 @@ class Reader:
             self._fail("", f"is nested deeper than {DEPTH_MAX} levels", None)
 
     def _fail(self, path: str, message: str, line: int | None) -> NoReturn:
-        raise DocumentError(self._file, (*self.problems, Problem(path, message, line=line)))
+        told = (problem for _, problem in self.problems)
+        raise DocumentError(self._file, (*told, Problem(path, message, line=line)))
 
-    def _note(self, place: Place, message: str, remedy: str, line: int) -> None:
-        self.problems.append(Problem(path_of(place), message, remedy, line))
+    def note(self, place: Place, message: str, remedy: str, line: int | None = None) -> None:
+        """A fault that reading can go on from."""
+        line = line or self.lines.get(place)
+        self.problems.append((place, Problem(path_of(place), message, remedy, line)))
 
     def _value(self, node: yaml.Node, place: Place, depth: int) -> Any:
         self._nodes += 1
@@ -76,14 +79,14 @@ class Reader:
         for key_node, value_node in node.value:
             line = key_node.start_mark.line + 1
             if not isinstance(key_node, yaml.ScalarNode):
-                self._note(place, "a key must be a plain word", "write it as text", line)
+                self.note(place, "a key must be a plain word", "write it as text", line)
                 continue
             key = str(key_node.value)
             here = (*place, key)
             if key == "<<":
-                self._note(place, "merge keys (<<) are not read", "write it out", line)
+                self.note(place, "merge keys (<<) are not read", "write it out", line)
             elif key in found:
-                self._note(here, f"stands twice, first in line {self.lines[here]}", "keep one", line)
+                self.note(here, f"stands twice, first in line {self.lines[here]}", "keep one", line)
             else:
                 self.lines[here] = line
                 found[key] = self._value(value_node, here, depth + 1)
@@ -99,7 +102,7 @@ class Reader:
         if tag in ("int", "float"):
             return self._number(text, place, line)
         if tag not in ("str", "timestamp"):
-            self._note(place, f"the tag {node.tag[:80]} is not read", "write a plain value", line)
+            self.note(place, f"the tag {node.tag[:80]} is not read", "write a plain value", line)
             return None
         return self._expand(text, place, line)
 
@@ -113,7 +116,7 @@ class Reader:
             number = Decimal("NaN")
         if not number.is_finite() or abs(number.adjusted()) > DIGITS_MAX:
             remedy = "write a decimal number, or quote it"
-            self._note(place, f"{text[:DIGITS_MAX]} is not a number that is read here", remedy, line)
+            self.note(place, f"{text[:DIGITS_MAX]} is not a number that is read here", remedy, line)
             return None
         return number
 
@@ -126,7 +129,7 @@ class Reader:
             if found or (found is not None and default is None):
                 return found
             if default is None:
-                self._note(
+                self.note(
                     place, f"${{{name}}} is not set", f"export {name}, or write ${{{name}:-default}}", line
                 )
             return default or ""
