@@ -16,7 +16,7 @@ class StartupError(Exception):
         self.remedy = remedy
 
 
-@dataclass
+@dataclass(eq=False)
 class ProxyError(Exception):
     """A call that we answer ourselves. `extra` goes into the error body beside message, type and code."""
 

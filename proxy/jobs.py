@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Coroutine
+from functools import partial
 from typing import Any
 
 from proxy import log
@@ -9,21 +10,26 @@ from proxy import log
 _running: set[asyncio.Task[Any]] = set()
 
 
-def run(coroutine: Coroutine[Any, Any, Any], *, name: str) -> asyncio.Task[Any]:
-    """Start a task that outlives its caller. A failure is logged under its name; nobody needs to await it."""
+def run(
+    coroutine: Coroutine[Any, Any, Any], *, name: str, expects: tuple[type[BaseException], ...] = ()
+) -> asyncio.Task[Any]:
+    """Start a task that outlives its caller. A failure is logged under its name, save those that the caller
+    `expects` and deals with; nobody needs to await the task."""
     task = asyncio.create_task(coroutine, name=name)  # noqa: TID251 - the one place
     _running.add(task)
-    task.add_done_callback(_ended)
+    task.add_done_callback(partial(_ended, expects))
     return task
 
 
-def _ended(task: asyncio.Task[Any]) -> None:
+def _ended(expects: tuple[type[BaseException], ...], task: asyncio.Task[Any]) -> None:
     _running.discard(task)
     if task.cancelled():
         return
     error = task.exception()
-    if error is not None:
-        log.get().error("job_failed", job=task.get_name(), error=type(error).__name__, detail=str(error)[:500])
+    if error is not None and not isinstance(error, expects):
+        log.get().error(
+            "job_failed", job=task.get_name(), error=type(error).__name__, detail=str(error)[:500]
+        )
 
 
 async def stop(task: asyncio.Task[Any], grace_seconds: float = 5.0) -> None:

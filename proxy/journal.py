@@ -43,6 +43,7 @@ class Journal:
         self._open: dict[str, Opened] = {}
         self._segments: list[_Segment] = []
         self._sequence = 0
+        self.last_error = ""  # empty once a write has worked again
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         for path in segment_paths(folder):
             self._sequence = max(self._sequence, int(path.stem))
@@ -83,9 +84,11 @@ class Journal:
             segment = self._current(len(payload))
             data = _HEAD.pack(len(payload), zlib.crc32(payload)) + payload
             self._append_whole(segment, data)
-            return segment
         except OSError as error:
-            raise JournalUnwritable(f"{self._folder}: {error.strerror or error}") from error
+            self.last_error = f"{error.strerror or error}"
+            raise JournalUnwritable(f"{self._folder}: {self.last_error}") from error
+        self.last_error = ""
+        return segment
 
     def _append_whole(self, segment: _Segment, data: bytes) -> None:
         try:

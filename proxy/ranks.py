@@ -76,10 +76,11 @@ def _candidates(name: str, cache_dir: Path | None) -> Iterator[bytes]:
 def _build(name: str, data: bytes) -> tiktoken.Encoding:
     words = data.split()
     ranks = dict(zip(map(binascii.a2b_base64, words[::2]), map(int, words[1::2]), strict=True))
-    return tiktoken.Encoding(name, mergeable_ranks=ranks, **_shape(name))
+    pattern, special = _shape(name)
+    return tiktoken.Encoding(name, pat_str=pattern, mergeable_ranks=ranks, special_tokens=special)
 
 
-def _shape(name: str) -> "dict[str, object]":
+def _shape(name: str) -> tuple[str, dict[str, int]]:
     """The official pattern and special tokens, without the official loader's download."""
     original = official.load_tiktoken_bpe
     official.load_tiktoken_bpe = lambda *_, **__: {}
@@ -87,4 +88,4 @@ def _shape(name: str) -> "dict[str, object]":
         shape = getattr(official, name)()
     finally:
         official.load_tiktoken_bpe = original
-    return {"pat_str": shape["pat_str"], "special_tokens": shape["special_tokens"]}
+    return shape["pat_str"], shape["special_tokens"]

@@ -40,8 +40,8 @@ class Slow(Exception):
 class Response(Protocol):
     """What a handler gives back: aiohttp asks it to write itself."""
 
-    keep_alive: bool
-
+    @property
+    def keep_alive(self) -> bool | None: ...
     async def prepare(self, request: web.BaseRequest) -> object: ...
     async def write_eof(self) -> None: ...
 
@@ -90,7 +90,7 @@ class Server:
                 self._protocols, host, port, ssl=self._ssl, backlog=1024, reuse_address=True
             )
         except OSError as error:
-            raise _cannot_listen(host, port, error) from error
+            raise cannot_listen(host, port, error) from error
         bound = self._listener.sockets[0].getsockname()
         return str(bound[0]), int(bound[1])
 
@@ -178,7 +178,7 @@ def _make_request(
     return web.BaseRequest(message, payload, protocol, writer, task, asyncio.get_running_loop())
 
 
-def _cannot_listen(host: str, port: int, error: OSError) -> StartupError:
+def cannot_listen(host: str, port: int, error: OSError) -> StartupError:
     if error.errno == errno.EADDRINUSE:
         return StartupError(
             f"port {port} on {host} is in use", "stop what listens there, or set another port"

@@ -197,7 +197,6 @@ class OnJournalFailure(Section):
 
 class Limits(Section):
     body_mb: Annotated[int, Field(ge=1, le=4096)] = 64
-    header_bytes: Annotated[int, Field(ge=8192, le=1 << 20)] = 65_536
 
     @property
     def body_bytes(self) -> int:
@@ -275,6 +274,7 @@ class Config(Section):
     on_disconnect: OnDisconnect = OnDisconnect()
     on_journal_failure: OnJournalFailure = OnJournalFailure()
     transparent: Literal["standard", "exact"] = "standard"
+    shutdown_seconds: Annotated[float, Field(ge=0, le=3_600)] = 30.0
     limits: Limits = Limits()
     logging: Logging = Logging()
     alerts: Alerts = Alerts()
@@ -282,6 +282,10 @@ class Config(Section):
     max_delay_seconds: NotYet = None
     retention: NotYet = None
     tracing: NotYet = None
+
+    def price_provider(self, provider: str) -> str:
+        """Whose prices in the catalogue a provider's calls are charged at."""
+        return self.providers[provider].price_provider or provider
 
     @field_validator("admin")
     @classmethod

@@ -1,6 +1,5 @@
 """Who may come in to the admin listener: which host names, which pages of the web, which keys."""
 
-import ipaddress
 import secrets
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
@@ -12,6 +11,7 @@ from aiohttp.typedefs import Handler, Middleware
 from sqlalchemy.exc import SQLAlchemyError
 
 from proxy import clock, log
+from proxy.address import is_loopback
 from proxy.admin.answers import Problem, refuse
 from proxy.admin.state import AdminState
 from proxy.auth import BadKey, Role, credential
@@ -109,15 +109,6 @@ def _check_origin(request: web.Request) -> None:
     )
     if foreign or request.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
         raise Problem(403, "origin_refused", "pages of other origins may not ask here")
-
-
-def is_loopback(host: str) -> bool:
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _host_of(header: str) -> str:

@@ -7,7 +7,8 @@ _SEVERE = frozenset({Level.CRITICAL, Level.EXCEEDED})
 
 
 class Channel:
-    name = "log"
+    def __init__(self, name: str) -> None:
+        self.name = name
 
     async def send(self, alert: Alert) -> None:
         own = {

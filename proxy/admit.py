@@ -1,0 +1,289 @@
+"""May this call go, and with how much money held? Price, estimate, decide, place, journal: in that order."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from pricing.book import PriceBook
+from pricing.estimate import Ask, Estimate, estimate
+from pricing.tokens import Counter, TokenCount, text_bytes
+from proxy import clock, log, metrics
+from proxy.errors import Refused, Unavailable, busy, refused
+from proxy.holds import Busy, Crowded, Holds, Line, OverBudget
+from proxy.journal import JournalUnwritable
+from proxy.learned import Learned
+from proxy.opencall import OpenCall
+from proxy.settings import Config
+from proxy.till import Till
+from rules.counter import HoldMode, claims_of
+from rules.decide import Decision, Verdict, decide, refusal_of_limit
+
+INLINE_BYTES_MAX = 8_192  # of text: counted on the spot, 18 us a kB
+COUNTS_QUEUED_MAX = 64  # beyond that the byte bound is held instead
+AMPLE_FACTOR = 2  # room for twice the upper end: the exact count cannot change the verdict
+CAP_TOKENS_MIN = 16  # a smaller answer is of use to nobody
+
+
+@dataclass(slots=True)
+class Admission:
+    """Turns a read call into a held one, or raises the refusal. Waits only for a budget, or for a long count."""
+
+    config: Config
+    book: PriceBook
+    counter: Counter
+    pool: ThreadPoolExecutor
+    holds: Holds
+    till: Till
+    learned: Learned
+    seed: Callable[[OpenCall], Awaitable[None] | None]
+    _queued: int = field(default=0)
+
+    def must_be_strict(self, call: OpenCall) -> bool:
+        """Doubled keys in long bodies matter where the model or the limits in them are enforced."""
+        return call.policy.is_strict_for(call.call, call.key.budgets)
+
+    async def admit(self, call: OpenCall) -> None:
+        call.limits = call.policy.limits(call.call, call.key.budgets)
+        self._find_price(call)
+        assert call.reading is not None, "an unread call cannot be admitted"
+        prompt, model = call.reading.prompt, call.call.model
+        if text_bytes(prompt) <= INLINE_BYTES_MAX:
+            self._take(call, self.counter.count(prompt, model))
+        else:
+            await self._count_long(call)
+        try:
+            await self._place(call)
+        except JournalUnwritable as error:
+            raise Unavailable(
+                503,
+                "journal_unavailable",
+                "Spendgate cannot write its journal, and this call is under a hard budget: try again shortly.",
+                kind="api_error",
+                retry_after_seconds=2,
+            ) from error
+
+    def _find_price(self, call: OpenCall) -> None:
+        provider, model, at = call.call.provider, call.call.model, call.row.at
+        prices = self.config.price_provider(provider)
+        call.price = self.book.find(prices, model, at)
+        if call.price is not None:
+            call.row.price_version = call.price.version
+            return
+        hard = any(limit.hold.hard and limit.nanos is not None for limit in call.limits)
+        if hard or self.config.unknown_model == "deny":
+            near = self.book.suggest(prices, model)
+            hint = f' Did you mean "{near}"?' if near else ""
+            why = "a hard budget covers this call" if hard else "unknown_model is deny"
+            raise Refused(
+                403,
+                "unknown_model",
+                f'no price is known for model "{model[:80]}" of {provider}, and {why}.{hint} '
+                "Add a price, or use a model from the catalogue.",
+                kind="permission_error",
+                param="model",
+            )
+        if self.config.unknown_model == "allow_unmetered":
+            call.row.flags.append("unmetered")
+            return
+        call.price = self.book.dearest(prices, at)
+        call.unpriced = True
+        call.row.price_version = call.price.version
+
+    def _take(self, call: OpenCall, count: TokenCount, *, cap: int | None = None) -> None:
+        call.estimate = self._estimate(call, count, cap=cap)
+        _note_estimate(call)
+
+    def _estimate(self, call: OpenCall, count: TokenCount, *, cap: int | None = None) -> Estimate:
+        if call.price is None:
+            return call.estimate
+        reading = call.reading
+        assert reading is not None, "an unread call cannot be estimated"
+        ask = Ask(
+            choices=reading.choices,
+            output_tokens_max=reading.output_tokens_max if cap is None else cap,
+            output_expected=self.learned.expected(call.call.team, call.call.model),
+            has_output=reading.has_output,
+            service_tier=reading.service_tier,
+        )
+        return estimate(count, call.price, ask, hidden=reading.prompt.hidden)
+
+    async def _count_long(self, call: OpenCall) -> None:
+        """Long text: where the byte bound decides already, the call goes at once and the count runs beside it."""
+        assert call.reading is not None, "an unread call cannot be counted"
+        prompt, model = call.reading.prompt, call.call.model
+        bound = self.counter.bound(prompt, model)
+        self._take(call, bound)
+        if self._queued >= COUNTS_QUEUED_MAX:
+            return
+        self._queued += 1
+        counting = asyncio.get_running_loop().run_in_executor(self.pool, self.counter.count, prompt, model)
+        counting.add_done_callback(self._counted)
+        if self._is_ample(call):
+            counting.add_done_callback(lambda done: self._note_beside(call, done))
+            return
+        self._take(call, await asyncio.shield(counting))
+
+    def _counted(self, counting: "asyncio.Future[TokenCount]") -> None:
+        self._queued -= 1
+        if not counting.cancelled() and counting.exception() is not None:
+            log.get().error("count_failed", detail=str(counting.exception())[:200])
+
+    def _note_beside(self, call: OpenCall, counting: "asyncio.Future[TokenCount]") -> None:
+        """The row shows tiktoken's figure although the byte bound was held."""
+        if call.ended or counting.cancelled() or counting.exception() is not None:
+            return
+        exact = self._estimate(call, counting.result())
+        call.row.estimate_input_tokens = exact.input_tokens
+        call.row.estimate_expected_nanos = exact.expected
+        call.row.estimate_basis = f"{exact.basis}; held at the byte bound"
+
+    def _is_ample(self, call: OpenCall) -> bool:
+        """The same verdict at both ends of the interval, and room for twice the upper end under every limit."""
+        upper = self._decide(call)
+        lower = self._decide(call, self._estimate(call, TokenCount(0, 0, exact=False, basis="none")))
+        if upper.verdict is not Verdict.ALLOW or lower.verdict is not upper.verdict:
+            return False
+        for claim in claims_of(upper.limits, call.estimate):
+            balance = self.holds.balance(claim.counter)
+            for limit in claim.limits:
+                room = None if limit.nanos is None else limit.nanos - balance.spent - balance.held
+                if room is not None and room < AMPLE_FACTOR * claim.amount:
+                    return False
+        return True
+
+    def _decide(self, call: OpenCall, at_estimate: Estimate | None = None) -> Decision:
+        return decide(
+            call.policy,
+            call.call,
+            at_estimate or call.estimate,
+            key_budgets=call.key.budgets,
+            balances=self.holds.balance,
+            now=clock.now(),
+        )
+
+    async def _place(self, call: OpenCall) -> None:
+        seeding = self.seed(call)
+        if seeding is not None:
+            await seeding
+        try:
+            await self._place_once(call, None)
+        except OverBudget as over:
+            if not await self._place_capped(call, over):
+                raise self._refusal(call, over) from over
+        except Crowded as crowded:
+            if not await self._place_capped(call, crowded):
+                await self._place_in_turn(call, crowded)
+
+    async def _place_once(self, call: OpenCall, line: Line | None) -> None:
+        """Decide and place; the journal follows without a wait in between, so that no hold can be stranded."""
+        decision = self._decide(call)
+        _note_decision(call, decision)
+        if decision.refusal is not None:
+            raise refused(decision.refusal, status=self._status(decision.refusal.code))
+        call.limits = decision.limits
+        claims = claims_of(decision.limits, call.estimate)
+        hold = await self.holds.place(call.row.call_id, claims, call.row.at, line=line)
+        _note_limits(call, self.holds)
+        self.till.open(call, hold)
+
+    async def _place_in_turn(self, call: OpenCall, crowded: Crowded) -> None:
+        """Only other open holds are in the way: wait in line, first come first served."""
+        since = clock.monotonic()
+        try:
+            async with self.holds.line(crowded.limit.counter, self.config.hold_wait_seconds) as line:
+                while True:
+                    await line.turn()
+                    try:
+                        await self._place_once(call, line)
+                        return
+                    except Crowded as still:
+                        crowded = still
+                    except OverBudget as over:
+                        raise self._refusal(call, over) from over
+        except Busy as error:
+            waited = clock.monotonic() - since
+            refusal = refusal_of_limit(
+                crowded.limit, self.holds.balance(crowded.limit.counter), crowded.amount, call.call
+            )
+            call.row.verdict = Verdict.BLOCK.value
+            raise busy(refusal, waited_seconds=waited) from error
+        finally:
+            waited = clock.monotonic() - since
+            call.row.waited_us = int(waited * 1e6)
+            metrics.WAITED.observe(waited)
+
+    async def _place_capped(self, call: OpenCall, over: OverBudget | Crowded) -> bool:
+        """`hold: capped` lowers max tokens to what the headroom affords, where that still makes an answer."""
+        limit, balance = over.limit, over.balance
+        api, reading = call.surface.api, call.reading
+        assert api is not None, "only a metered call is priced"
+        assert reading is not None, "an unread call cannot be capped"
+        if limit.hold is not HoldMode.CAPPED or limit.nanos is None or self.config.transparent == "exact":
+            return False
+        cap = self._affordable_tokens(call, limit.nanos - balance.spent - balance.held)
+        if cap is None:
+            return False
+        self._take(call, self._count_again(call), cap=cap)
+        try:
+            await self._place_once(call, None)
+        except (OverBudget, Crowded):
+            return False
+        call.body = api.with_output_cap(call.body, reading, cap)
+        call.row.verdict = Verdict.CAP.value
+        call.row.flags.append("capped")
+        return True
+
+    def _count_again(self, call: OpenCall) -> TokenCount:
+        return TokenCount(
+            call.estimate.input_tokens, call.estimate.input_tokens_max, exact=False, basis=call.estimate.basis
+        )
+
+    def _affordable_tokens(self, call: OpenCall, headroom: int) -> int | None:
+        """The most output tokens a choice whose ceiling fits the headroom; None where too few would."""
+        count = self._count_again(call)
+        low, high = 0, call.estimate.output_tokens_max
+        while low < high:
+            middle = (low + high + 1) // 2
+            if self._estimate(call, count, cap=middle).ceiling <= headroom:
+                low = middle
+            else:
+                high = middle - 1
+        return low if low >= CAP_TOKENS_MIN else None
+
+    def _refusal(self, call: OpenCall, over: OverBudget) -> Refused:
+        call.row.verdict = Verdict.BLOCK.value
+        call.row.rule_ids.append(over.limit.owner)
+        refusal = refusal_of_limit(over.limit, over.balance, over.amount, call.call)
+        return refused(refusal, status=self._status(refusal.code))
+
+    def _status(self, code: str) -> int:
+        return 403 if code == "model_not_allowed" else self.config.budget_status
+
+
+def _note_estimate(call: OpenCall) -> None:
+    row, made = call.row, call.estimate
+    row.estimate_expected_nanos, row.estimate_ceiling_nanos = made.expected, made.ceiling
+    row.estimate_confidence, row.estimate_basis = made.confidence, made.basis
+    row.estimate_input_tokens, row.estimate_output_tokens = made.input_tokens, made.output_tokens
+
+
+def _note_decision(call: OpenCall, decision: Decision) -> None:
+    row = call.row
+    row.verdict, row.reason = decision.verdict.value, decision.reason
+    row.rule_ids, row.shadow_ids = list(decision.matched), list(decision.shadow)
+    call.alerts = list(decision.alerts)
+
+
+def _note_limits(call: OpenCall, holds: Holds) -> None:
+    call.row.limits = [
+        {
+            "counter": str(limit.counter),
+            "owner": limit.owner,
+            "limit": limit.nanos,
+            "spent": balance.spent,
+            "held": balance.held,
+        }
+        for limit in call.limits
+        for balance in (holds.balance(limit.counter),)
+    ]

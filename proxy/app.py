@@ -1,0 +1,279 @@
+"""The composition root: builds each part once, in order, and closes them in reverse."""
+
+import asyncio
+import gc
+import os
+import signal
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from socket import gethostname
+
+import uvloop
+from aiohttp import web
+
+from pricing import catalog
+from pricing.money import nanos
+from pricing.tokens import Counter
+from proxy import clock, control, dialects, jobs, log
+from proxy.admin import HEALTHY, AdminState, admin_application, own_page
+from proxy.admit import Admission
+from proxy.auth import Keyring
+from proxy.config import LoadedConfig, load_rules
+from proxy.control import Control
+from proxy.deliver import deliver, routed
+from proxy.drain import Drains
+from proxy.gateway import Gateway
+from proxy.holds.local import LocalHolds
+from proxy.holds.seed import Seeds
+from proxy.journal import Journal
+from proxy.learned import Learned
+from proxy.ledger import FILE, Ledger, audit, keys, sqlite_url
+from proxy.ledger.recover import recover
+from proxy.ledger.ship import Shipper
+from proxy.lock import hold_folder
+from proxy.ranks import load_ranks
+from proxy.relay import Relay
+from proxy.relay import Upstream as AnyUpstream
+from proxy.sample import SampleProvider
+from proxy.server import Server, cannot_listen, require_c_parser
+from proxy.settings import SAMPLE, Config
+from proxy.startup import startup_checks
+from proxy.till import Till
+from proxy.tls import Certificate, CertificateError
+from proxy.upstream import Upstream
+from proxy.watch import watch
+
+JOURNAL = "journal"
+COUNTING_THREADS_MAX = 4
+CERTIFICATE_LOOK_SECONDS = 5.0
+GC_THRESHOLD = (50_000, 20, 50)  # calls make many short-lived objects and hardly a cycle
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A server that listens."""
+
+    data_url: str
+    admin_url: str
+
+
+def serve(loaded: LoadedConfig) -> None:
+    """Until SIGTERM or SIGINT. Raises StartupError or DocumentError where it cannot start."""
+    uvloop.run(_serve(loaded))
+
+
+async def _serve(loaded: LoadedConfig) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with running(loaded):
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(*GC_THRESHOLD)
+        await stop.wait()
+        log.get().info("stopping", grace_seconds=loaded.config.shutdown_seconds)
+
+
+@asynccontextmanager
+async def running(loaded: LoadedConfig) -> AsyncIterator[Running]:
+    """Everything, from the lock on the folder to the listeners; on leaving, the same in reverse."""
+    config = loaded.config
+    log.configure(level=config.logging.level, format=config.logging.format)
+    require_c_parser()
+    for problem in startup_checks(config):
+        raise problem
+    policy = load_rules(loaded)
+    for warning in (*loaded.warnings, *policy.warnings):
+        log.get().warning("configuration_warning", detail=warning)
+    async with AsyncExitStack() as stack:
+        stack.enter_context(hold_folder(loaded.data_dir))
+        ledger = await _open_ledger(loaded)
+        stack.push_async_callback(ledger.close)
+        await _recover(loaded, ledger)
+        journal = Journal(loaded.data_dir / JOURNAL, full=config.journal.durability == "full")
+        stack.callback(journal.close)
+        shipper = Shipper(ledger, journal)
+        shipper.start()
+        stack.push_async_callback(shipper.close)
+        counter = await _counter(loaded)
+        book = await asyncio.to_thread(catalog.load)
+        holds, learned = LocalHolds(queue_max=config.hold_queue_max), Learned()
+
+        pool = ThreadPoolExecutor(min(COUNTING_THREADS_MAX, os.cpu_count() or 1), "count")
+        stack.callback(pool.shutdown, wait=False, cancel_futures=True)
+        speaks = {name: dialects.find(provider.dialect) for name, provider in config.providers.items()}
+        upstreams = {name: _upstream(name, config, counter, speaks[name]) for name in config.providers}
+        for upstream in upstreams.values():
+            if isinstance(upstream, Upstream):
+                stack.push_async_callback(upstream.close)
+        drains = Drains(
+            count_max=config.on_disconnect.drain_max,
+            seconds=config.on_disconnect.drain_seconds,
+            nanos_max=nanos(config.on_disconnect.drain_usd),
+        )
+        till = Till(
+            holds=holds,
+            journal=journal,
+            shipper=shipper,
+            counter=counter,
+            find_price=lambda provider, model, at: book.find(config.price_provider(provider), model, at),
+            learned=learned,
+            soft_allowance=nanos(config.on_journal_failure.soft_allowance_usd),
+        )
+        admission = Admission(
+            config, book, counter, pool, holds, till, learned, Seeds(holds, ledger, shipper).of
+        )
+        async with ledger.connect() as connection:
+            rows = await keys.every(connection)
+        keyring = Keyring(rows, timezone=policy.timezone, allow_test_keys=config.allow_test_keys)
+        data, admin_runner = _Data(), _Admin()
+        state = AdminState(
+            ledger=ledger,
+            keyring=keyring,
+            shipper=shipper,
+            policy=lambda: policy,
+            components=lambda: {
+                "ledger": shipper.last_error or HEALTHY,
+                "journal": journal.last_error or HEALTHY,
+                "listener": HEALTHY if data.accepts else "stopping",
+            },
+            node=gethostname(),
+            audit_secret=audit.secret_of(loaded.data_dir),
+            control_token=control.new_token(),
+            admin_host=config.admin.listen.host,
+            version=version("spendgate"),
+            started=clock.monotonic(),
+        )
+        gateway = Gateway(
+            config=config,
+            keyring=keyring,
+            dialects=speaks,
+            policy=lambda: policy,
+            admission=admission,
+            till=till,
+            relay=Relay(config, upstreams, holds, till, drains),
+            own_page=lambda request: own_page(state, request),
+            node=state.node,
+        )
+        beside = [
+            jobs.run(deliver(ledger, routed(config.alerts)), name="deliver"),
+            jobs.run(watch(holds, lambda: policy), name="watch"),
+        ]
+        for job in beside:
+            stack.push_async_callback(jobs.stop, job)
+        admin_url = await admin_runner.start(state, loaded)
+        stack.push_async_callback(admin_runner.stop)
+        stack.push_async_callback(drains.close)
+        data_url = await data.start(gateway, loaded)
+        stack.push_async_callback(data.stop, config.shutdown_seconds)
+        if data.certificate is not None:
+            renewing = jobs.run(_renew(data.certificate), name="certificate")
+            stack.push_async_callback(jobs.stop, renewing)
+        control.write(
+            loaded.data_dir, Control(admin_url, data_url, state.control_token, os.getpid(), state.version)
+        )
+        stack.callback(control.remove, loaded.data_dir)
+        log.get().info("listening", data_url=data_url, admin_url=admin_url, policy_version=policy.version)
+        yield Running(data_url, admin_url)
+
+
+class _Data:
+    """The callers' listener."""
+
+    def __init__(self) -> None:
+        self.accepts = False
+        self.certificate: Certificate | None = None
+        self._server: Server | None = None
+
+    async def start(self, gateway: Gateway, loaded: LoadedConfig) -> str:
+        tls, listen = loaded.config.tls, loaded.config.listen
+        if tls is not None:
+            self.certificate = Certificate(tls.cert_file, tls.key_file)
+        context = None if self.certificate is None else self.certificate.context
+        self._server = Server(gateway.handle, ssl_context=context)
+        host, port = await self._server.start(listen.host, listen.port)
+        self.accepts = True
+        return control.reachable_url(host, port, scheme="http" if context is None else "https")
+
+    async def stop(self, grace_seconds: float) -> None:
+        self.accepts = False
+        if self._server is not None:
+            await self._server.stop(grace_seconds)
+
+
+class _Admin:
+    """The listener of the admin API, health pages and metrics."""
+
+    def __init__(self) -> None:
+        self._runner: web.AppRunner | None = None
+
+    async def start(self, state: AdminState, loaded: LoadedConfig) -> str:
+        listen = loaded.config.admin.listen
+        self._runner = web.AppRunner(admin_application(state), handle_signals=False, access_log=None)
+        await self._runner.setup()
+        try:
+            await web.TCPSite(self._runner, listen.host, listen.port).start()
+        except OSError as error:
+            await self._runner.cleanup()
+            raise cannot_listen(listen.host, listen.port, error) from error
+        host, port = self._runner.addresses[0][:2]
+        return control.reachable_url(host, port)
+
+    async def stop(self) -> None:
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+
+async def _open_ledger(loaded: LoadedConfig) -> Ledger:
+    file = None if loaded.config.ledger.in_memory else loaded.data_dir / FILE
+    if file is not None:
+        file.touch(mode=0o600)
+    return await Ledger.open(sqlite_url(file), full=loaded.config.journal.durability == "full")
+
+
+async def _recover(loaded: LoadedConfig, ledger: Ledger) -> None:
+    """Journals that an earlier process left: its lost calls become charges before anything is counted."""
+    found = await recover(loaded.data_dir / JOURNAL, ledger)
+    if found.records or found.findings:
+        log.get().warning(
+            "journal_recovered",
+            records=found.records,
+            shipped=found.shipped,
+            lost=found.lost,
+            findings=found.findings,
+        )
+
+
+async def _counter(loaded: LoadedConfig) -> Counter:
+    cache_dir = loaded.environ.get("TIKTOKEN_CACHE_DIR")
+    ranks = await asyncio.to_thread(load_ranks, Path(cache_dir) if cache_dir else None)
+    if ranks.warning:
+        log.get().warning("tokenizer_missing", detail=ranks.warning)
+    return Counter(ranks.encodings)
+
+
+def _upstream(name: str, config: Config, counter: Counter, dialect: dialects.Dialect) -> AnyUpstream:
+    provider = config.providers[name]
+    if name == SAMPLE:
+        return SampleProvider(counter, dialect)
+    return Upstream(
+        provider.base_url,
+        connect_seconds=provider.timeouts.connect_seconds,
+        idle_seconds=provider.timeouts.idle_seconds,
+    )
+
+
+async def _renew(certificate: Certificate) -> None:
+    """Never ends: a renewed certificate counts for new connections within seconds."""
+    while True:
+        await asyncio.sleep(CERTIFICATE_LOOK_SECONDS)
+        try:
+            if certificate.reload_if_changed():
+                log.get().info("certificate_reloaded")
+        except CertificateError as error:
+            log.get().error("certificate_refused", detail=str(error))

@@ -1,0 +1,284 @@
+"""One call, from the client's request to the settled hold. Read `Gateway.handle` first."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from aiohttp import web
+
+from proxy import answers, clock, gate, log, metrics
+from proxy.admit import Admission
+from proxy.auth import BadKey, Key, Keyring, Kind
+from proxy.dialects import BadBody, Dialect, Surface
+from proxy.dialects.body import decoded
+from proxy.errors import BadCall, ProxyError, Refused, Unavailable, bad_key
+from proxy.ledger.rows import CallRow
+from proxy.opencall import OpenCall
+from proxy.relay import Relay
+from proxy.routing import Route, route
+from proxy.server import Response, Slow, TooLarge, read_body
+from proxy.settings import SAMPLE, Config
+from proxy.till import Till
+from rules.call import Call, CallId
+from rules.decide import Refusal
+from rules.policy import Policy
+
+TRACE_HEADER = "X-Trace-ID"
+TRACE_CHARS_MAX = 128
+BODY_IDLE_SECONDS = 30.0
+MODEL_CHARS_MAX = 256
+
+OwnPage = Callable[[web.BaseRequest], web.StreamResponse | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """The data plane. Each step returns to `handle`; no step calls the next."""
+
+    config: Config
+    keyring: Keyring
+    dialects: Mapping[str, Dialect]  # by provider
+    policy: Callable[[], Policy]
+    admission: Admission
+    till: Till
+    relay: Relay
+    own_page: OwnPage  # health pages: keyless, ours
+    node: str
+
+    async def handle(self, request: web.BaseRequest) -> Response:
+        arrived, started = clock.now(), clock.monotonic()
+        call_id = CallId(clock.new_call_id(arrived))
+        call: OpenCall | None = None
+        dialect = self.dialects[self.config.default_provider]
+        try:
+            self._pass_gate(request)
+            page = self.own_page(request)
+            if page is not None:
+                return page
+            way = self._route(request)
+            dialect = self.dialects[way.provider]
+            key = self._authenticate(request, arrived)
+            call = self._begin(request, call_id, way, key, arrived=arrived, started=started)
+            await self._read(request, call)
+            await self._admit(call)
+            return await self.relay.run(request, call)
+        except ProxyError as problem:
+            if call is not None and not call.ended:
+                self.till.refuse(
+                    call,
+                    status=problem.status,
+                    code=problem.code,
+                    reason=problem.message,
+                    at=clock.monotonic(),
+                )
+            metrics.REFUSALS.labels(problem.code).inc()
+            trace = "" if call is None else call.row.trace_id
+            return answers.problem(request, problem, dialect, call_id=call_id, trace_id=trace)
+        finally:
+            if call is not None and not call.ended and not call.handed_over:
+                self._leave(call)
+
+    def _pass_gate(self, request: web.BaseRequest) -> None:
+        problem = gate.check_request(request, body_bytes_max=self.config.limits.body_bytes)
+        if problem is not None:
+            raise BadCall(problem.status, problem.code, problem.message, close=problem.close)
+
+    def _route(self, request: web.BaseRequest) -> Route:
+        way = route(request.raw_path, providers=self.config.providers, default=self.config.default_provider)
+        if way is None:
+            names = ", ".join(f"/{name}/..." for name in sorted(self.config.providers))
+            raise BadCall(
+                404,
+                "unknown_path",
+                f"no provider answers here: use /v1/... for the default provider, or {names}",
+            )
+        return way
+
+    def _authenticate(self, request: web.BaseRequest, now: datetime) -> Key:
+        try:
+            return self.keyring.authenticate(request.headers, now)
+        except BadKey as bad:
+            log.get().warning(
+                "authentication_failed", reason=bad.reason, key_id=bad.key_id, path=_path(request), status=401
+            )
+            raise bad_key() from bad
+
+    def _begin(
+        self,
+        request: web.BaseRequest,
+        call_id: CallId,
+        way: Route,
+        key: Key,
+        *,
+        arrived: datetime,
+        started: float,
+    ) -> OpenCall:
+        if key.kind is Kind.TEST:
+            way = Route(SAMPLE, way.path, way.query, chosen=True)
+        dialect = self.dialects[way.provider]
+        surface = dialect.surface(request.method, way.path)
+        row = CallRow(
+            call_id=call_id,
+            at=arrived,
+            node=self.node,
+            team=key.team,
+            key_id=key.id,
+            trace_id=request.headers.get(TRACE_HEADER, "")[:TRACE_CHARS_MAX],
+            operation=surface.operation.value,
+            method=request.method,
+            path=_path(request),
+            dialect=dialect.name,
+            provider=way.provider,
+        )
+        call = Call(call_id, arrived, surface.operation, way.provider, "", key.team, key.id)
+        policy = self.policy()
+        row.policy_version = policy.version
+        return OpenCall(row, started, way, key, policy, dialect, surface, call)
+
+    async def _read(self, request: web.BaseRequest, call: OpenCall) -> None:
+        """The body into memory, and what can be peeked from it into the call. The bytes themselves are kept."""
+        try:
+            call.body = await read_body(
+                request, limit_bytes=self.config.limits.body_bytes, idle_seconds=BODY_IDLE_SECONDS
+            )
+        except TooLarge as large:
+            raise BadCall(
+                413,
+                "body_too_large",
+                f"the request body is larger than {self.config.limits.body_mb} MiB: raise limits.body_mb",
+                close=True,
+            ) from large
+        except Slow as slow:
+            raise BadCall(408, "body_too_slow", "the request body stopped arriving", close=True) from slow
+        call.row.request_bytes = len(call.body)
+        if call.surface.kind != "metered":
+            return
+        assert call.surface.api is not None, "a metered surface has an API"
+        text = self._decode(request, call.body)
+        strict = self.admission.must_be_strict(call)
+        try:
+            call.reading = call.surface.api.read(text, strict=strict)
+        except BadBody as bad:
+            raise BadCall(400, bad.code, bad.message, param=bad.param) from bad
+        self._note_reading(call)
+
+    def _decode(self, request: web.BaseRequest, body: bytes) -> bytes:
+        coding = request.headers.get("Content-Encoding", "").strip().lower()
+        text = decoded(body, coding, limit_bytes=self.config.limits.body_bytes)
+        if text is None:
+            raise BadCall(
+                415,
+                "content_encoding_unsupported",
+                f'a body coded as "{coding[:40]}" cannot be metered: send it plain, or as gzip or deflate',
+            )
+        return text
+
+    def _note_reading(self, call: OpenCall) -> None:
+        reading = call.reading
+        assert reading is not None, "nothing was read"
+        row = call.row
+        row.model, row.stream, row.batch_size = (
+            reading.model[:MODEL_CHARS_MAX],
+            reading.stream,
+            reading.batch_size,
+        )
+        row.user = reading.user[:MODEL_CHARS_MAX]
+        provider = self._provider_for(call)
+        row.provider = provider
+        call.call = Call(
+            CallId(row.call_id),
+            row.at,
+            call.surface.operation,
+            provider,
+            row.model,
+            row.team,
+            row.key_id,
+            user=row.user,
+            stream=row.stream,
+        )
+
+    def _provider_for(self, call: OpenCall) -> str:
+        """Model routes move calls of `/v1/*` to another provider of the same wire API."""
+        if call.route.chosen or call.reading is None:
+            return call.route.provider
+        named = call.policy.route(call.reading.model)
+        if named is None or named == call.route.provider:
+            return call.route.provider
+        if named not in self.config.providers:
+            raise BadCall(
+                400, "route_unsupported", f'the route for this model names "{named}", which is not a provider'
+            )
+        dialect = self.dialects[named]
+        surface = dialect.surface(call.row.method, call.route.path)
+        if surface.kind != "metered" or surface.api is None or not self._serves(named, surface):
+            raise BadCall(
+                400,
+                "route_unsupported",
+                f'model "{call.reading.model[:80]}" is routed to provider "{named}", which has no {call.route.path}: '
+                f"use /{named}/... with its own API",
+            )
+        call.dialect, call.surface = dialect, surface
+        call.route = Route(named, call.route.path, call.route.query, chosen=True)
+        return named
+
+    def _serves(self, provider: str, surface: Surface) -> bool:
+        apis = self.config.providers[provider].apis
+        return not apis or (surface.api is not None and surface.api.name in apis)
+
+    async def _admit(self, call: OpenCall) -> None:
+        provider = self.config.providers[call.route.provider]
+        if not provider.configured:
+            raise Unavailable(
+                503,
+                "provider_not_configured",
+                f'provider "{call.route.provider}" has no api_key: set providers.{call.route.provider}.api_key',
+                kind="api_error",
+            )
+        if call.key.kind is Kind.TEST:
+            return
+        if call.surface.kind != "metered":
+            self._admit_unmetered(call)
+            return
+        await self.admission.admit(call)
+
+    def _admit_unmetered(self, call: OpenCall) -> None:
+        """Under a hard budget only paths known to be free or metered pass; elsewhere they are recorded."""
+        call.limits = call.policy.limits(call.call, call.key.budgets)
+        if call.surface.kind == "free":
+            return
+        hard = [limit for limit in call.limits if limit.hold.hard and limit.nanos is not None]
+        reads = call.row.method in ("GET", "HEAD", "OPTIONS")
+        if hard and not (reads and call.surface.kind == "unknown"):
+            refusal = Refusal(
+                code="surface_not_metered",
+                rule_id=hard[0].owner,
+                scope=hard[0].counter.scope,
+                limit=hard[0].nanos,
+                spent=None,
+                held=None,
+                estimate=None,
+                resets_at=None,
+                retry_after_seconds=None,
+                sentence=f"{call.row.method} {call.route.path} is not metered, and {hard[0].owner} is a hard budget: "
+                "use a metered path, or a key without a hard budget.",
+            )
+            raise Refused(
+                403, refusal.code, refusal.sentence, kind="permission_error", extra={"rule_id": hard[0].owner}
+            )
+        if call.surface.kind == "billable_unknown":
+            call.row.flags.append("unmetered")
+            metrics.FLAGS.labels("unmetered").inc()
+
+    def _leave(self, call: OpenCall) -> None:
+        """The client went away, or the server stopped, before anything was sent: nothing to pay."""
+        self.till.refuse(
+            call,
+            status=499,
+            code="client_left",
+            reason="the client left before the call was sent",
+            at=clock.monotonic(),
+        )
+
+
+def _path(request: web.BaseRequest) -> str:
+    return request.raw_path.partition("?")[0][:512]

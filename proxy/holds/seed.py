@@ -1,0 +1,59 @@
+"""What a counter holds when this process first uses it: the spending that the ledger knows of."""
+
+from collections.abc import Awaitable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from pricing.money import Nanos
+from proxy import clock
+from proxy.holds.local import LocalHolds
+from proxy.ledger import Ledger, write
+from proxy.ledger.ship import Shipper
+from proxy.opencall import OpenCall
+from rules.alert import standing
+from rules.counter import CounterKey
+from rules.window import QUARTER_SECONDS
+
+
+@dataclass(frozen=True, slots=True)
+class Seeds:
+    """A counter is unknown at the first call of its window, of a new team or key, and after a start. What was charged
+    before, roll-ups tell; what has ended but is on its way to them is shipped first. Calls still open hold the
+    counter already, or belong to a window before it."""
+
+    holds: LocalHolds
+    ledger: Ledger
+    shipper: Shipper
+
+    def of(self, call: OpenCall) -> Awaitable[None] | None:
+        """None where every counter of the call is known, which is nearly always."""
+        unknown = self.holds.unknown(limit.counter for limit in call.limits)
+        return self._seed(call, unknown) if unknown else None
+
+    async def _seed(self, call: OpenCall, unknown: list[CounterKey]) -> None:
+        await self.shipper.flush()
+        for counter in dict.fromkeys(unknown):
+            spent = await self._spent(counter)
+            self.holds.seed(counter, spent)
+            if spent:
+                await self._tell_standing(call, counter, spent)
+
+    async def _spent(self, counter: CounterKey) -> Nanos:
+        end = counter.window.end
+        until = None if end is None else int(end.timestamp()) // QUARTER_SECONDS
+        return await self.ledger.spent(counter.scope, counter.start // QUARTER_SECONDS, until)
+
+    async def _tell_standing(self, call: OpenCall, counter: CounterKey, spent: Nanos) -> None:
+        """Thresholds that were passed by charges found after a crash, which nobody saw cross them."""
+        now = clock.now()
+        at = datetime.fromtimestamp(counter.start, tz=UTC) if now.timestamp() < counter.start else now
+        alerts = [
+            alert
+            for budget in (*call.policy.budgets_of(call.call), *call.key.budgets)
+            for limit in call.limits
+            if limit.owner == budget.id and limit.counter == counter
+            for alert in standing(budget, counter, spent, at)
+        ]
+        if alerts:
+            async with self.ledger.connect() as connection:
+                await write.raise_alerts(connection, alerts)

@@ -1,0 +1,256 @@
+"""Where a call's money is held, settled and written down: `open` before the first byte goes, `finish` after the last."""
+
+from collections.abc import Callable
+from datetime import datetime
+
+from pricing.charge import Basis, Charge, Outcome, Seen, charge_for
+from pricing.money import Nanos, usd
+from pricing.price import Price
+from pricing.tokens import Counter, Prompt
+from pricing.usage import Usage
+from proxy import log, metrics
+from proxy.dialects import Metered
+from proxy.holds import Holds
+from proxy.journal import Journal, JournalUnwritable
+from proxy.learned import Learned
+from proxy.ledger.ship import Shipper
+from proxy.opencall import Ending, OpenCall
+from proxy.records import Opened, Refused, Settled
+from rules.alert import Alert, Level, crossings
+from rules.counter import Hold
+from rules.scope import Scope, ScopeKind
+
+FindPrice = Callable[[str, str, datetime], Price | None]
+OBSERVED_TEXT_CHARS_MAX = 65_536  # counted exactly up to here at the end of a call; the rest in proportion
+OBSERVED_QUARTER_SECONDS = 0.25
+
+
+class Till:
+    """The one place that moves money. Its methods are plain functions: no wait can come between a charge and
+    the journal."""
+
+    def __init__(
+        self,
+        *,
+        holds: Holds,
+        journal: Journal,
+        shipper: Shipper,
+        counter: Counter,
+        find_price: FindPrice,
+        learned: Learned,
+        soft_allowance: Nanos,
+    ) -> None:
+        self._holds = holds
+        self._journal = journal
+        self._shipper = shipper
+        self._counter = counter
+        self._find_price = find_price
+        self._learned = learned
+        self._allowance = soft_allowance
+
+    def open(self, call: OpenCall, hold: Hold) -> None:
+        """Write the hold to disk. Raises JournalUnwritable where the call must not go: under a hard budget, or
+        once the allowance for calls without a journal is used up."""
+        call.hold = hold
+        call.row.held_nanos = max((amount for _, amount in hold.amounts), default=0)
+        lost = self._charge(call, Ending(Outcome.LOST, 0))
+        assert lost is not None, "a call that costs nothing holds nothing"
+        try:
+            self._journal.append(Opened(row=call.row, hold=hold, lost=lost))
+            call.journaled = True
+        except JournalUnwritable:
+            hard = any(limit.hold.hard and limit.nanos is not None for limit in call.limits)
+            if hard or self._allowance < call.estimate.expected:
+                self._holds.release(hold)
+                call.hold = None
+                raise
+            self._allowance = Nanos(self._allowance - call.estimate.expected)
+            call.row.flags.append("unjournaled")
+            log.get().error(
+                "journal_bypassed", call=call.row.call_id, allowance_left_usd=usd(self._allowance)
+            )
+
+    def finish(self, call: OpenCall, ending: Ending) -> Charge | None:
+        """Settle or release the hold, exactly once, and write down what the call cost and why."""
+        assert not call.ended, f"call {call.row.call_id} ended twice"
+        call.ended = True
+        charge = self._charge(call, ending)
+        if call.hold is not None:
+            self._settle(call, call.hold, charge, ending)
+        self._complete_row(call, ending, charge)
+        self._write(Settled(row=call.row, charge=charge, alerts=tuple(call.alerts)), call)
+        self._learn(call, charge)
+        _observe(call, charge, ending)
+        return charge
+
+    def refuse(self, call: OpenCall, *, status: int, code: str, reason: str, at: float) -> None:
+        """Write down a call that never went."""
+        assert not call.ended, f"call {call.row.call_id} ended twice"
+        call.ended = True
+        call.row.status, call.row.error_type, call.row.reason = status, code, reason
+        call.row.outcome = "refused"
+        call.row.duration_us = int((at - call.started) * 1e6)
+        self._write(Refused(row=call.row, alerts=tuple(call.alerts)), call)
+        _log(call, None)
+
+    def _charge(self, call: OpenCall, ending: Ending) -> Charge | None:
+        metered = ending.metered
+        if call.price is None:
+            return _free(call, ending)
+        price = self._served_price(call, metered)
+        usage = None if metered is None else metered.usage
+        return charge_for(
+            ending.outcome,
+            price=price,
+            estimate=call.estimate,
+            usage=usage,
+            suspect=metered is not None and metered.suspect,
+            seen=self._seen(call, ending),
+            service_tier="" if metered is None else metered.service_tier,
+            unpriced=call.unpriced and price is call.price,
+        )
+
+    def _served_price(self, call: OpenCall, metered: Metered | None) -> Price:
+        """A served model other than the requested one is charged at the truth, and told."""
+        assert call.price is not None, "a free call has no price"
+        served = "" if metered is None else metered.served_model
+        if not served or served == call.call.model:
+            return call.price
+        found = self._find_price(call.call.provider, served, call.row.at)
+        if found is None:
+            return call.price
+        if not served.startswith(call.call.model) and found.model != call.price.model:
+            call.row.flags.append("served_other_model")
+            call.alerts.append(
+                _alert(
+                    call,
+                    "served_other_model",
+                    Level.WARNING,
+                    f'asked for model "{call.call.model}", the provider served "{served}": charged as served',
+                )
+            )
+        return found
+
+    def _seen(self, call: OpenCall, ending: Ending) -> Seen:
+        """Output that passed through us, for calls whose usage block is missing or not to be believed."""
+        metered = ending.metered
+        if metered is None or (metered.usage is not None and not metered.suspect) or not metered.output_text:
+            return Seen()
+        text = metered.output_text
+        sample = text[:OBSERVED_TEXT_CHARS_MAX]
+        count = self._counter.count(Prompt(texts=(sample,)), call.call.model).tokens
+        tokens = -(-count * len(text) // len(sample))
+        seconds = max(ending.at - (call.first_byte_at or ending.at), OBSERVED_QUARTER_SECONDS)
+        return Seen(
+            output_tokens=tokens,
+            quarter_second_tokens=-int(-tokens * OBSERVED_QUARTER_SECONDS // seconds),
+        )
+
+    def _settle(self, call: OpenCall, hold: Hold, charge: Charge | None, ending: Ending) -> None:
+        if charge is None:
+            self._holds.release(hold)
+            return
+        moved = self._holds.settle(hold, charge.nanos)
+        budgets = {budget.id: budget for budget in (*call.policy.budgets_of(call.call), *call.key.budgets)}
+        for limit in call.limits:
+            budget = budgets.get(limit.owner)
+            for move in moved:
+                if budget is not None and move.counter == limit.counter:
+                    call.alerts += crossings(budget, move.counter, move.before, move.after, call.row.at)
+        if charge.nanos > call.estimate.ceiling and ending.outcome is not Outcome.LOST:
+            call.row.flags.append("hold_exceeded")
+            call.alerts.append(
+                _alert(
+                    call,
+                    "hold_exceeded",
+                    Level.CRITICAL,
+                    f"cost ${usd(charge.nanos)}, more than the ${usd(call.estimate.ceiling)} it could cost at most",
+                )
+            )
+
+    def _complete_row(self, call: OpenCall, ending: Ending, charge: Charge | None) -> None:
+        row, metered = call.row, ending.metered
+        row.status, row.outcome = ending.status, ending.outcome.value
+        row.error_type = ending.error_type
+        row.success = ending.outcome is Outcome.ANSWERED
+        row.response_bytes = ending.response_bytes
+        row.duration_us = int((ending.at - call.started) * 1e6)
+        if call.first_byte_at is not None:
+            row.ttft_us = int((call.first_byte_at - call.started) * 1e6)
+        if metered is not None:
+            row.served_model = metered.served_model
+            row.provider_id = metered.provider_id
+            row.service_tier = metered.service_tier
+        if charge is None:
+            return
+        row.price_version = charge.price_version
+        for flag in charge.flags:
+            metrics.FLAGS.labels(flag).inc()
+            if flag in ("usage_suspect", "unknown_price"):
+                call.alerts.append(_alert(call, flag, Level.WARNING, charge.reason or flag.replace("_", " ")))
+
+    def _write(self, record: Settled | Refused, call: OpenCall) -> None:
+        segment = None
+        try:
+            segment = self._journal.append(record)
+        except JournalUnwritable as error:
+            # The hold is settled in memory; the ledger still gets the row, only a crash before that would lose it.
+            log.get().error("journal_unwritable", request_id=call.row.call_id, detail=str(error))
+        self._shipper.submit(record, segment)
+
+    def _learn(self, call: OpenCall, charge: Charge | None) -> None:
+        """Only from whole answers whose length the provider told."""
+        reading = call.reading
+        if charge is None or reading is None or not reading.has_output:
+            return
+        if charge.basis is Basis.REPORTED and call.row.success:
+            per_choice = -(-charge.usage.output_tokens // max(1, reading.choices))
+            self._learned.record(call.call.team, call.call.model, per_choice)
+
+
+def _free(call: OpenCall, ending: Ending) -> Charge | None:
+    """Calls that cost nothing: test keys and free paths. Their usage is still told."""
+    if call.reading is None or ending.outcome is not Outcome.ANSWERED:
+        return None
+    usage = None if ending.metered is None else ending.metered.usage
+    return Charge(Nanos(0), Basis.REPORTED, usage or Usage(), "", ("test",), "test keys cost nothing")
+
+
+def _alert(call: OpenCall, kind: str, level: Level, message: str) -> Alert:
+    scope = Scope(ScopeKind.TEAM, call.call.team)
+    facts = {"call_id": call.row.call_id, "model": call.call.model, "provider": call.call.provider}
+    return Alert(f"{kind}:{call.row.call_id}", kind, level, call.row.at, scope, message, facts)
+
+
+def _observe(call: OpenCall, charge: Charge | None, ending: Ending) -> None:
+    row = call.row
+    team, model = metrics.bounded("team", row.team), metrics.bounded("model", row.model)
+    metrics.calls(team, model, row.provider, row.outcome).inc()
+    metrics.DURATION.labels(row.provider).observe(row.duration_us / 1e6)
+    if row.ttft_us:
+        metrics.FIRST_BYTE.labels(row.provider).observe(row.ttft_us / 1e6)
+    if charge is not None:
+        metrics.cost(team, model, charge.basis.value).inc(charge.nanos / 1e9)
+        metrics.tokens(team, model, "input").inc(charge.usage.input_tokens)
+        metrics.tokens(team, model, "output").inc(charge.usage.output_tokens)
+    _log(call, charge)
+
+
+def _log(call: OpenCall, charge: Charge | None) -> None:
+    row = call.row
+    log.get().info(
+        "call_ended",
+        request_id=row.call_id,
+        trace_id=row.trace_id or None,
+        path=row.path,
+        status=row.status,
+        error_code=row.error_type or None,
+        duration_ms=row.duration_us // 1000,
+        team=row.team,
+        key_id=row.key_id,
+        provider=row.provider,
+        model=row.model,
+        outcome=row.outcome,
+        cost_usd=None if charge is None else usd(charge.nanos),
+        basis=None if charge is None else charge.basis.value,
+    )
