@@ -139,10 +139,7 @@ class Spendgate:
     _process: "subprocess.Popen[bytes] | None" = None
 
     def __enter__(self) -> Self:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        # JSON is YAML too.
-        (self.folder / "config.yaml").write_text(json.dumps(self.config, indent=1))
-        (self.folder / "rules.yaml").write_text(json.dumps(self.rules, indent=1))
+        self.prepare()
         self.start()
         return self
 
@@ -151,6 +148,16 @@ class Spendgate:
             self.stop()
 
     # -- the process ------------------------------------------------------------------------------------------------
+
+    def prepare(self) -> Path:
+        """Write both files; gives the configuration's path."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        # JSON is YAML too.
+        (self.folder / "rules.yaml").write_text(json.dumps(self.rules, indent=1))
+        config = self.folder / "config.yaml"
+        config.write_text(json.dumps(self.config, indent=1))
+        config.chmod(0o600)
+        return config
 
     def start(self) -> None:
         """Start on what the data folder holds, and wait until it serves."""

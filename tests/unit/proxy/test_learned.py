@@ -16,7 +16,7 @@ def test_the_figure_is_the_95th_percentile() -> None:
     for tokens in range(1, SAMPLES_MIN + 1):
         learned.record("search", "gpt-4o", tokens)
 
-    assert 19 == learned.expected("search", "gpt-4o")
+    assert learned.expected("search", "gpt-4o") == 19
 
 
 def test_old_calls_are_forgotten() -> None:
@@ -26,7 +26,7 @@ def test_old_calls_are_forgotten() -> None:
     for _ in range(SAMPLES_MAX * 2):
         learned.record("search", "gpt-4o", 10)
 
-    assert 10 == learned.expected("search", "gpt-4o")
+    assert learned.expected("search", "gpt-4o") == 10
 
 
 def test_pairs_are_bounded_and_the_least_used_goes() -> None:
@@ -36,4 +36,4 @@ def test_pairs_are_bounded_and_the_least_used_goes() -> None:
             learned.record("search", f"model-{number}", 5)
 
     assert learned.expected("search", "model-0") is None
-    assert 5 == learned.expected("search", f"model-{PAIRS_MAX + 9}")
+    assert learned.expected("search", f"model-{PAIRS_MAX + 9}") == 5

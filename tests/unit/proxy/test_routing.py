@@ -45,4 +45,4 @@ def test_base_url_and_path_meet_with_one_v1(base: str, path: str, expected: str)
 
 
 def test_a_query_and_escapes_reach_the_provider_as_they_came() -> None:
-    assert "/v1/models/a%2Fb%20c?x=%3A&y" == target("https://h/v1", "/v1/models/a%2Fb%20c", "?x=%3A&y")
+    assert target("https://h/v1", "/v1/models/a%2Fb%20c", "?x=%3A&y") == "/v1/models/a%2Fb%20c?x=%3A&y"
