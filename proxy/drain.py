@@ -1,6 +1,7 @@
 """Answers read on after their client left, so that the provider's own figure settles them. Bounded three ways."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -24,23 +25,22 @@ class Drains:
             rest.close()
             return False
         self._nanos_left = Nanos(self._nanos_left - held)
-        task = jobs.run(self._bounded(rest, give_up), name="drain")
+        task = jobs.run(self._bounded(rest), name="drain")
         self._running.add(task)
 
-        def ended(done: asyncio.Task[None]) -> None:
-            self._running.discard(done)
+        def ended(_: asyncio.Task[None]) -> None:
+            # Here and not in the task: one that is cancelled before its first step runs none of its own code.
+            self._running.discard(task)
             self._nanos_left = Nanos(self._nanos_left + held)
+            rest.close()
+            give_up()  # does nothing where `rest` came to its end
 
         task.add_done_callback(ended)
         return True
 
-    async def _bounded(self, rest: Coroutine[Any, Any, None], give_up: Callable[[], None]) -> None:
-        try:
+    async def _bounded(self, rest: Coroutine[Any, Any, None]) -> None:
+        with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(rest, self._seconds)
-        except TimeoutError:
-            pass
-        finally:
-            give_up()  # does nothing where `rest` came to its end
 
     async def close(self) -> None:
         """End what still drains, at once: each call is settled at what was seen of it."""

@@ -20,8 +20,7 @@ HOP_BY_HOP = frozenset(
     }
 )
 CREDENTIALS = frozenset({"authorization", "x-api-key", "api-key", "x-goog-api-key"})
-# A cookie belongs to the site that set it, and a provider's would be one team's shown to another.
-_NOT_FORWARDED = HOP_BY_HOP | CREDENTIALS | {"host", "content-length", "expect", "cookie"}
+_NOT_FORWARDED = HOP_BY_HOP | CREDENTIALS | {"host", "content-length", "expect"}
 _NOT_RETURNED = HOP_BY_HOP - {"proxy-authorization"}
 _MUST_NOT_BE_NOMINATED = CREDENTIALS | {"content-type", "content-length", "host", "x-trace-id"}
 OWN_PREFIX = "x-spendgate-"
@@ -30,7 +29,8 @@ OWN_PREFIX = "x-spendgate-"
 _SEGMENT = r"(?:[A-Za-z0-9._~!$&'()*+,=:@-]|%(?!2[eEfF]|5[cC]|00)[0-9A-Fa-f]{2})*"
 _PATH = re.compile(rf"^(?:/{_SEGMENT})+$")
 _MODEL_ID = re.compile(rf"^(?P<head>/(?:[a-z0-9-]+/)?(?:v1/)?models/){_SEGMENT}%2[Ff]{_SEGMENT}$")
-_DOTS = re.compile(r"/\.{1,2}(?:/|$)")
+# Dot segments and empty ones, also where only an unescaped slash would make them.
+_AMBIGUOUS = re.compile(r"(?:/|%2[Ff])(?:\.{0,2}(?:/|%2[Ff])|\.{1,2}$)")
 _QUERY = re.compile(r"^[\x21-\x22\x24-\x7e]*$")
 
 
@@ -54,7 +54,7 @@ def check_request(request: web.BaseRequest, *, body_bytes_max: int) -> GateProbl
 def _check_target(raw: str) -> GateProblem | None:
     path, _, query = raw.partition("?")
     well_formed = _PATH.match(path) or _MODEL_ID.match(path)
-    if not well_formed or path.startswith("//") or _DOTS.search(path) or not _QUERY.match(query):
+    if not well_formed or _AMBIGUOUS.search(path) or not _QUERY.match(query):
         return GateProblem(
             400,
             "bad_path",

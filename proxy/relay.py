@@ -83,6 +83,7 @@ class Exchange:
         self._body = bytearray()
         self._is_whole = False  # the whole body is in `_body`
         self._passed = 0  # bytes given to the client
+        self._is_told = False  # the client has the status of the answer
 
     async def run(self) -> Response:
         fetching: asyncio.Task[None] | None = None
@@ -188,6 +189,7 @@ class Exchange:
         if self._withhold:
             headers = [(name, value) for name, value in headers if name.lower() != "content-length"]
         client = await Stream.open(self._request, answer.status, answer.reason, headers)
+        self._is_told = True
         try:
             await self._write(client, self._meter_held())
             async for piece in answer.pieces():
@@ -314,7 +316,7 @@ class Exchange:
                         meter.feed(piece)
             if meter is not None:
                 meter.end()
-            self._finish(self._outcome_of_status(), CLIENT_LEFT, "client_left")
+            self._finish(self._outcome_of_status(), self._status_shown(), "client_left")
         except UpstreamFailure as failure:
             self._failed(failure)
 
@@ -324,10 +326,27 @@ class Exchange:
             self._answer.close()
         if self._call.ended:
             return
+        if self._has_whole_answer():
+            # SDKs hang up at the last event of a stream, a moment before the provider ends it.
+            self._finish(Outcome.ANSWERED, self._status_shown())
+            return
         outcome = Outcome.NOT_SENT if self._call.sent_at is None else Outcome.CLIENT_LEFT
         if self._answer is not None and self._answer.status >= 300:
             outcome = self._outcome_of_status()
-        self._finish(outcome, CLIENT_LEFT, "client_left")
+        self._finish(outcome, self._status_shown(), "client_left")
+
+    def _has_whole_answer(self) -> bool:
+        """Did all that the answer has to say go to the client?"""
+        result = self._result()
+        return (
+            self._is_told
+            and result is not None
+            and result.complete
+            and self._outcome_of_status() is Outcome.ANSWERED
+        )
+
+    def _status_shown(self) -> int:
+        return self._answer.status if self._answer is not None and self._is_told else CLIENT_LEFT
 
 
 def _is_sse(headers: Headers) -> bool:

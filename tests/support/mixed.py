@@ -54,8 +54,8 @@ KINDS = (
     Kind("failed, 500", 3, (ESTIMATED,), script=Script(status=500)),
     Kind("no usage", 2, (OBSERVED,), script=Script(usage="missing")),
     Kind("negative usage", 1, (OBSERVED,), script=Script(usage="negative")),
-    Kind("stream cut", 3, (OBSERVED,), stream=True, script=Script(fault="cut", after_chunks=3)),
-    Kind("stream reset", 1, (OBSERVED,), stream=True, script=Script(fault="reset", after_chunks=2)),
+    Kind("stream cut", 3, (OBSERVED,), stream=True, script=Script(fault="cut", after_chunks=1)),
+    Kind("stream reset", 1, (OBSERVED,), stream=True, script=Script(fault="reset", after_chunks=1)),
     # An answer may be whole before the client has left it.
     Kind("client left a stream", 3, (OBSERVED, REPORTED), stream=True, script=STREAM_PAUSES, leaves_after=2),
     Kind(
