@@ -19,6 +19,7 @@ from pricing import catalog
 from pricing.money import nanos
 from pricing.tokens import Counter
 from proxy import clock, control, dialects, jobs, log
+from proxy.about import About
 from proxy.admin import HEALTHY, AdminState, admin_application, own_page
 from proxy.admit import Admission
 from proxy.auth import Keyring
@@ -158,6 +159,7 @@ async def running(loaded: LoadedConfig) -> AsyncIterator[Running]:
             till=till,
             relay=Relay(config, upstreams, holds, till, drains),
             own_page=lambda request: own_page(state, request),
+            about=About(ledger, shipper),
             node=state.node,
         )
         beside = [

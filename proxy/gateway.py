@@ -3,16 +3,18 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from urllib.parse import unquote
 
 from aiohttp import web
 
-from proxy import answers, clock, gate, log, metrics
+from proxy import about, answers, clock, gate, log, metrics
+from proxy.about import About
 from proxy.admit import Admission
 from proxy.auth import BadKey, Key, Keyring, Kind
+from proxy.callrow import CallRow
 from proxy.dialects import BadBody, Dialect, Surface
 from proxy.dialects.body import decoded
 from proxy.errors import BadCall, ProxyError, Refused, Unavailable, bad_key
-from proxy.ledger.rows import CallRow
 from proxy.opencall import OpenCall
 from proxy.relay import Relay
 from proxy.routing import Route, route
@@ -43,6 +45,7 @@ class Gateway:
     till: Till
     relay: Relay
     own_page: OwnPage  # health pages: keyless, ours
+    about: About
     node: str
 
     async def handle(self, request: web.BaseRequest) -> Response:
@@ -55,6 +58,8 @@ class Gateway:
             page = self.own_page(request)
             if page is not None:
                 return page
+            if request.raw_path.startswith(about.PREFIX):
+                return await self.about.answer(request, self._authenticate(request, arrived))
             way = self._route(request)
             dialect = self.dialects[way.provider]
             key = self._authenticate(request, arrived)
@@ -116,7 +121,8 @@ class Gateway:
         if key.kind is Kind.TEST:
             way = Route(SAMPLE, way.path, way.query, chosen=True)
         dialect = self.dialects[way.provider]
-        surface = dialect.surface(request.method, way.path)
+        # Unescaped, as providers read it: an escaped letter must not hide a metered path.
+        surface = dialect.surface(request.method, unquote(way.path))
         row = CallRow(
             call_id=call_id,
             at=arrived,
@@ -209,7 +215,7 @@ class Gateway:
                 400, "route_unsupported", f'the route for this model names "{named}", which is not a provider'
             )
         dialect = self.dialects[named]
-        surface = dialect.surface(call.row.method, call.route.path)
+        surface = dialect.surface(call.row.method, unquote(call.route.path))
         if surface.kind != "metered" or surface.api is None or not self._serves(named, surface):
             raise BadCall(
                 400,

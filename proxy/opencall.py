@@ -6,8 +6,8 @@ from pricing.charge import Outcome
 from pricing.estimate import FREE, Estimate
 from pricing.price import Price
 from proxy.auth import Key
+from proxy.callrow import CallRow
 from proxy.dialects import Dialect, Metered, Reading, Surface
-from proxy.ledger.rows import CallRow
 from proxy.routing import Route
 from rules.alert import Alert
 from rules.call import Call

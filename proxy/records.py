@@ -1,13 +1,15 @@
 """What the journal says of a call: opened, settled or refused; and how each is written and read back."""
 
+import re
 from dataclasses import dataclass, fields
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from operator import itemgetter
 from typing import Any
 
 from pricing.charge import Basis, Charge
 from pricing.money import Nanos
 from pricing.usage import Usage
-from proxy.ledger.rows import CallRow
+from proxy.callrow import CallRow
 from rules.alert import Alert, Level
 from rules.counter import CounterKey, Hold, Measure
 from rules.scope import Scope, ScopeKind
@@ -86,18 +88,31 @@ def from_dict(data: dict[str, Any]) -> Record:
             raise ValueError(f"a record of kind {other!r}")
 
 
+_OPENED = re.compile(rb'\{"v":\d+,"t":"opened","row":\{"call_id":"([A-Za-z0-9_-]+)"')
+
+
+def opened_id(payload: bytes) -> str | None:
+    """The call that a written record opens, without reading the rest of it: most open records are answered by one
+    that ends the call, and need never be read. None: read it to know."""
+    found = _OPENED.match(payload)
+    return None if found is None else found.group(1).decode()
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
 def micros(at: datetime) -> int:
     """Whole microseconds since 1970, exact."""
-    delta = at - datetime(1970, 1, 1, tzinfo=UTC)
+    delta = at - _EPOCH
     return (delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds
 
 
 def instant(microseconds: int) -> datetime:
-    seconds, rest = divmod(microseconds, 1_000_000)
-    return datetime.fromtimestamp(seconds, tz=UTC).replace(microsecond=rest)
+    return _EPOCH + timedelta(microseconds=microseconds)
 
 
 _ROW_FIELDS = tuple(field.name for field in fields(CallRow))
+_row_values = itemgetter(*_ROW_FIELDS)
 _USAGE_FIELDS = tuple(field.name for field in fields(Usage))
 
 
@@ -108,8 +123,12 @@ def _row_to_dict(row: CallRow) -> dict[str, Any]:
 
 
 def _row_from_dict(data: dict[str, Any]) -> CallRow:
-    known = {name: data[name] for name in _ROW_FIELDS if name in data}
-    return CallRow(**{**known, "at": instant(data["at"])})
+    try:
+        row = CallRow(*_row_values(data))  # by place: three times as fast as by name
+    except KeyError:  # written by a version with fewer fields: what both know of is kept
+        row = CallRow(**{name: data[name] for name in _ROW_FIELDS if name in data})
+    row.at = instant(data["at"])
+    return row
 
 
 def usage_to_dict(usage: Usage) -> dict[str, int]:

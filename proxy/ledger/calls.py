@@ -162,6 +162,7 @@ def _where(wanted: CallFilter) -> "list[ColumnElement[bool]]":
 
 def _shown(row: dict[str, Any]) -> dict[str, Any]:
     """As people and programs read it: instants as ISO 8601, money as dollars, lists as lists."""
+    row = {str(name): value for name, value in row.items()}  # SQLAlchemy's own kind of string is no JSON key
     nanos = row.pop("cost_nanos")
     flags = [*orjson.loads(row.pop("flags")), *orjson.loads(row.pop("charge_flags") or "[]")]
     for name in ("tags", "rule_ids", "shadow_ids", "limits"):

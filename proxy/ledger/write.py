@@ -1,15 +1,16 @@
 """Ended calls into the ledger: call, charge, roll-ups and alert facts in one transaction, once per call id."""
 
 from collections.abc import Iterable, Sequence
+from operator import attrgetter
 from typing import Any
 
 import orjson
-from sqlalchemy import Table
+from sqlalchemy import Table, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pricing.charge import Basis, Charge
-from proxy.ledger.rows import CallRow
+from proxy.callrow import CallRow
 from proxy.ledger.schema import calls, charges, outbox, rollups
 from proxy.records import Ended, Settled, micros, usage_to_dict
 from rules.alert import Alert
@@ -18,24 +19,36 @@ from rules.window import QUARTER_SECONDS
 
 _JSON = ("tags", "rule_ids", "shadow_ids", "limits", "flags")
 _COLUMNS = tuple(column.name for column in calls.columns)
+_CHARGE_COLUMNS = tuple(column.name for column in charges.columns if column.name != "charge_id")
 
 
 async def ship(connection: AsyncConnection, records: Sequence[Ended]) -> int:
-    """Gives how many calls were new; the others change nothing."""
+    """Gives how many calls were new; the others change nothing. Where another node writes one of the calls at the same
+    moment, the database refuses the whole of it, and the next attempt finds that call there."""
     by_id = {record.row.call_id: record for record in records}
-    known = (
-        insert(connection, calls)
-        .on_conflict_do_nothing(index_elements=["call_id"])
-        .returning(calls.c.call_id)
-    )
-    rows = [_call(record.row) for record in by_id.values()]
-    new = [by_id[call_id] for (call_id,) in await connection.execute(known, rows)] if rows else []
-    settled = [record for record in new if isinstance(record, Settled) and record.charge is not None]
-    if settled:
-        await connection.execute(charges.insert(), [_charge(record.row, record.charge) for record in settled])
+    there = await connection.scalars(select(calls.c.call_id).where(calls.c.call_id.in_(list(by_id))))
+    known = set(there)
+    new = [record for call_id, record in by_id.items() if call_id not in known]
+    await _add(connection, calls, _COLUMNS, [_call(record.row) for record in new])
+    charged = [
+        _charge(record.row, record.charge)
+        for record in new
+        if isinstance(record, Settled) and record.charge is not None
+    ]
+    await _add(connection, charges, _CHARGE_COLUMNS, charged)
     await _roll_up(connection, new)
     await raise_alerts(connection, [alert for record in by_id.values() for alert in record.alerts])
     return len(new)
+
+
+async def _add(
+    connection: AsyncConnection, table: Table, columns: tuple[str, ...], rows: list[tuple[Any, ...]]
+) -> None:
+    """Straight to the driver, in the words that SQLAlchemy has for it: a start after a crash may add 100,000."""
+    if rows:
+        compiled = table.insert().compile(dialect=connection.dialect, column_keys=columns)
+        assert tuple(compiled.positiontup or ()) == columns, f"{table.name}: the order of its columns"
+        await connection.exec_driver_sql(str(compiled), rows)
 
 
 async def raise_alerts(connection: AsyncConnection, alerts: Sequence[Alert]) -> None:
@@ -51,18 +64,7 @@ def insert(connection: AsyncConnection, table: Table) -> "sqlite.Insert | postgr
 
 
 async def _roll_up(connection: AsyncConnection, records: Iterable[Ended]) -> None:
-    sums: dict[tuple[str, str, int], list[int]] = {}
-    for record in records:
-        charge = record.charge if isinstance(record, Settled) else None
-        if charge is None:
-            continue
-        quarter = int(record.row.at.timestamp()) // QUARTER_SECONDS
-        unreported = 0 if charge.basis is Basis.REPORTED else charge.nanos
-        figures = (charge.nanos, unreported, 1, charge.usage.input_tokens, charge.usage.output_tokens)
-        for scope in scopes_of(record.row):
-            total = sums.setdefault((scope.kind.value, scope.name, quarter), [0, 0, 0, 0, 0])
-            for n, figure in enumerate(figures):
-                total[n] += figure
+    sums = _sums(records)
     if not sums:
         return
     statement = insert(connection, rollups)
@@ -73,55 +75,94 @@ async def _roll_up(connection: AsyncConnection, records: Iterable[Ended]) -> Non
     )
     values = [
         {"scope_kind": kind, "scope_name": name, "quarter": quarter, **dict(zip(names, total, strict=True))}
-        for (kind, name, quarter), total in sums.items()
+        for (kind, name, quarter), total in sorted(
+            sums.items()
+        )  # one order: two nodes never wait in a circle
     ]
     await connection.execute(added, values)
 
 
+def _sums(records: Iterable[Ended]) -> dict[tuple[str, str, int], list[int]]:
+    """What to add, by scope and quarter hour. Calls that count towards the same scopes are added up first."""
+    alike: dict[tuple[Any, ...], tuple[CallRow, list[Charge]]] = {}
+    for record in records:
+        charge = record.charge if isinstance(record, Settled) else None
+        if charge is not None:
+            row = record.row
+            quarter = micros(row.at) // (QUARTER_SECONDS * 1_000_000)
+            alike.setdefault((quarter, *_named(row)), (row, []))[1].append(charge)
+    sums: dict[tuple[str, str, int], list[int]] = {}
+    for (quarter, *_), (row, charged) in alike.items():
+        figures = (
+            sum(charge.nanos for charge in charged),
+            sum(charge.nanos for charge in charged if charge.basis is not Basis.REPORTED),
+            len(charged),
+            sum(charge.usage.input_tokens for charge in charged),
+            sum(charge.usage.output_tokens for charge in charged),
+        )
+        for scope in scopes_of(row):
+            total = sums.setdefault((scope.kind.value, scope.name, quarter), [0, 0, 0, 0, 0])
+            for n, figure in enumerate(figures):
+                total[n] += figure
+    return sums
+
+
+_SCOPES = {
+    ScopeKind.TEAM: "team",
+    ScopeKind.KEY: "key_id",
+    ScopeKind.USER: "user",
+    ScopeKind.MODEL: "model",
+    ScopeKind.PROVIDER: "provider",
+    ScopeKind.CATEGORY: "category",
+}
+_named = attrgetter(*_SCOPES.values())
+
+
 def scopes_of(row: CallRow) -> list[Scope]:
     """Every scope that a call's charge counts towards, as on the call itself."""
-    named = (
-        (ScopeKind.TEAM, row.team),
-        (ScopeKind.KEY, row.key_id),
-        (ScopeKind.USER, row.user),
-        (ScopeKind.MODEL, row.model),
-        (ScopeKind.PROVIDER, row.provider),
-        (ScopeKind.CATEGORY, row.category),
-    )
+    named = zip(_SCOPES, _named(row), strict=True)
     return [Scope(ScopeKind.GLOBAL), *(Scope(kind, name) for kind, name in named if name)]
 
 
-def _call(row: CallRow) -> dict[str, Any]:
-    values = {name: getattr(row, name) for name in _COLUMNS}
-    values["at"] = micros(row.at)
-    values["stream"], values["success"] = int(row.stream), int(row.success)
-    values["estimate_confidence"] = f"{row.estimate_confidence:.3g}"
-    for name in _JSON:
-        values[name] = orjson.dumps(values[name]).decode()
-    return values
+_facts = attrgetter(*_COLUMNS)
+_AT, _STREAM, _SUCCESS, _CONFIDENCE = map(_COLUMNS.index, ("at", "stream", "success", "estimate_confidence"))
+_TEXTS = tuple(_COLUMNS.index(name) for name in _JSON)
 
 
-def _charge(row: CallRow, charge: Charge | None) -> dict[str, Any]:
-    assert charge is not None, f"call {row.call_id} was released"
+def _call(row: CallRow) -> tuple[Any, ...]:
+    """In the order of the table's columns."""
+    values = list(_facts(row))
+    values[_AT] = micros(row.at)
+    values[_STREAM], values[_SUCCESS] = int(row.stream), int(row.success)
+    values[_CONFIDENCE] = f"{row.estimate_confidence:.3g}"
+    for n in _TEXTS:
+        values[n] = _json(values[n])
+    return tuple(values)
+
+
+def _charge(row: CallRow, charge: Charge) -> tuple[Any, ...]:
+    """In the order of the table's columns."""
     usage = charge.usage
-    return {
-        "call_id": row.call_id,
-        "seq": 0,
-        "at": micros(row.at),
-        "nanos": charge.nanos,
-        "basis": charge.basis.value,
-        "price_version": charge.price_version,
-        "flags": orjson.dumps(charge.flags).decode(),
-        "reason": charge.reason,
-        "input_tokens": usage.input_tokens,
-        "cache_read_tokens": usage.cache_read_tokens,
-        "cache_write_tokens": usage.cache_write_tokens
-        + usage.cache_write_1h_tokens
-        + usage.cache_write_12h_tokens,
-        "output_tokens": usage.output_tokens,
-        "reasoning_tokens": usage.reasoning_tokens,
-        "usage": orjson.dumps(usage_to_dict(usage)).decode(),
-    }
+    return (
+        row.call_id,
+        0,
+        micros(row.at),
+        charge.nanos,
+        charge.basis.value,
+        charge.price_version,
+        _json(charge.flags),
+        charge.reason,
+        usage.input_tokens,
+        usage.cache_read_tokens,
+        usage.cache_write_tokens + usage.cache_write_1h_tokens + usage.cache_write_12h_tokens,
+        usage.output_tokens,
+        usage.reasoning_tokens,
+        _json(usage_to_dict(usage)),
+    )
+
+
+def _json(value: Any) -> str:
+    return orjson.dumps(value).decode()
 
 
 def _alert(alert: Alert) -> dict[str, Any]:
