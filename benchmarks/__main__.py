@@ -28,6 +28,7 @@ class Case:
     body: bytes
     clients: int
     per_second: float = 0.0  # paced where above zero
+    streams: bool = False
 
 
 def body(text_bytes: int, *, stream: bool = False) -> bytes:
@@ -53,8 +54,17 @@ CASES = (
     Case("unary 1 kB, 32 clients", body(800), 32),
     Case("unary 100 kB, 32 clients", body(100_000), 32),
     Case("unary 1 kB, paced 50/s", body(800), 0, 50.0),
-    Case("SSE 20 chunks at 20/s, 100 streams", body(800, stream=True), 100),
+    Case("SSE 20 chunks at 20/s, 100 streams", body(800, stream=True), 100, streams=True),
 )
+
+COLUMNS = (
+    ("calls/s", "per_second", 0),
+    ("CPU us a call", "cpu_us_per_call", 0),
+    ("p50 ms", "p50_ms", 2),
+    ("p99 ms", "p99_ms", 2),
+    ("MB after", "resident_mb", 0),
+)
+STREAM_COLUMNS = (("CPU us a chunk", "cpu_us_per_chunk", 0), ("first byte p50 ms", "first_p50_ms", 2))
 
 
 @dataclass(slots=True)
@@ -122,22 +132,21 @@ def report(
 ) -> str:
     lines = []
     for case in CASES:
+        columns = COLUMNS + (STREAM_COLUMNS if case.streams else ())
+        names = " | ".join(name for name, _, _ in columns)
         lines += [
             f"\n**{case.name}**\n",
-            "| | calls | errors | calls/s | CPU us a call | CPU us a chunk | p50 ms | p99 ms | first byte p50 ms | MB after |",
-            "|---|---|---|---|---|---|---|---|---|---|",
+            f"| | calls | errors | {names} |",
+            "|---" * (3 + len(columns)) + "|",
         ]
         for subject in measured:
             rounds = figures[case.name, subject.name]
-
-            def middle(field: str, rounds: list[Figures] = rounds) -> float:
-                return statistics.median(getattr(figure, field) for figure in rounds)
-
-            lines.append(
-                f"| {subject.name} | {sum(f.calls for f in rounds)} | {sum(f.errors for f in rounds)} "
-                f"| {middle('per_second'):.0f} | {middle('cpu_us_per_call'):.0f} | {middle('cpu_us_per_chunk'):.0f} "
-                f"| {middle('p50_ms'):.2f} | {middle('p99_ms'):.2f} | {middle('first_p50_ms'):.2f} | {middle('resident_mb'):.0f} |"
-            )
+            cells = [subject.name, str(sum(f.calls for f in rounds)), str(sum(f.errors for f in rounds))]
+            cells += [
+                f"{statistics.median(getattr(figure, field) for figure in rounds):.{digits}f}"
+                for _, field, digits in columns
+            ]
+            lines.append(f"| {' | '.join(cells)} |")
     lines.append(
         "\nstart to listening, seconds / memory idle, MB: "
         + "; ".join(
