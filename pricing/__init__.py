@@ -1,0 +1,1 @@
+"""What does it cost? Money, usage, prices, estimates and charges: pure, it touches no world."""
