@@ -13,6 +13,7 @@ from typing import Any, get_args
 from pricing.document import Document, Problem
 from proxy.log import Level
 from rules.budget import THRESHOLDS
+from rules.spec import USD_MAX
 
 CONFIG = "SPENDGATE_CONFIG"
 """Names config.yaml where `-c` does not."""
@@ -47,7 +48,7 @@ def _amount(text: str) -> Decimal:
         amount = Decimal(text.strip())
     except InvalidOperation:
         amount = Decimal("NaN")
-    if not amount.is_finite() or amount < 0:
+    if not amount.is_finite() or not 0 <= amount <= USD_MAX:
         raise ValueError(f'"{text:.40}" is not an amount of dollars such as 50 or 0.50')
     return amount
 

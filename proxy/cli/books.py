@@ -69,7 +69,9 @@ def _change_once(
 
 
 async def _with_ledger(loaded: LoadedConfig, work: Callable[[Ledger], Awaitable[T]]) -> T:
-    ledger = await Ledger.open(sqlite_url(loaded.data_dir / FILE))
+    file = loaded.data_dir / FILE
+    file.touch(mode=0o600)  # SQLite itself would let others read it
+    ledger = await Ledger.open(sqlite_url(file))
     try:
         return await work(ledger)
     finally:

@@ -1,4 +1,4 @@
-"""`spendgate check`: every problem of both files at once, or the configuration that is in effect."""
+"""`spendgate check`: every problem of config.yaml, then of rules.yaml and the machine; or what is in effect."""
 
 import sys
 from collections.abc import Iterator

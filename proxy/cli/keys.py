@@ -75,6 +75,8 @@ def create(
     file: Path, team: str | None, name: str | None, kind: str, test: bool, role: str | None, **terms: Any
 ) -> None:
     """Create a key. It is shown once, alone on the last line of stdout."""
+    if role and test:
+        raise click.UsageError("a control key makes no calls: leave out --test or --role")
     now = clock.now()
     asked = {
         "team": team,
