@@ -70,7 +70,7 @@ def refused(refusal: Refusal, *, status: int) -> Refused:
         status,
         refusal.code,
         refusal.sentence,
-        kind="insufficient_quota",
+        kind="permission_error" if status == 403 else "insufficient_quota",
         extra=_figures(refusal),
         retry_after_seconds=None
         if refusal.retry_after_seconds is None

@@ -139,6 +139,7 @@ class Gateway:
         call = Call(call_id, arrived, surface.operation, way.provider, "", key.team, key.id)
         policy = self.policy()
         row.policy_version = policy.version
+        metrics.IN_FLIGHT.inc()
         return OpenCall(row, started, way, key, policy, dialect, surface, call)
 
     async def _read(self, request: web.BaseRequest, call: OpenCall) -> None:

@@ -9,6 +9,7 @@ from pricing.price import Price
 from pricing.tokens import Counter, Prompt
 from pricing.usage import Usage
 from proxy import log, metrics
+from proxy.auth import Kind
 from proxy.dialects import Metered
 from proxy.holds import Holds
 from proxy.journal import Journal, JournalUnwritable
@@ -67,13 +68,12 @@ class Till:
             self._allowance = Nanos(self._allowance - call.estimate.expected)
             call.row.flags.append("unjournaled")
             log.get().error(
-                "journal_bypassed", call=call.row.call_id, allowance_left_usd=usd(self._allowance)
+                "journal_bypassed", request_id=call.row.call_id, allowance_left_usd=usd(self._allowance)
             )
 
     def finish(self, call: OpenCall, ending: Ending) -> Charge | None:
         """Settle or release the hold, exactly once, and write down what the call cost and why."""
-        assert not call.ended, f"call {call.row.call_id} ended twice"
-        call.ended = True
+        self._end(call)
         charge = self._charge(call, ending)
         if call.hold is not None:
             self._settle(call, call.hold, charge, ending)
@@ -85,13 +85,17 @@ class Till:
 
     def refuse(self, call: OpenCall, *, status: int, code: str, reason: str, at: float) -> None:
         """Write down a call that never went."""
-        assert not call.ended, f"call {call.row.call_id} ended twice"
-        call.ended = True
+        self._end(call)
         call.row.status, call.row.error_type, call.row.reason = status, code, reason
         call.row.outcome = "refused"
         call.row.duration_us = int((at - call.started) * 1e6)
         self._write(Refused(row=call.row, alerts=tuple(call.alerts)), call)
         _log(call, None)
+
+    def _end(self, call: OpenCall) -> None:
+        assert not call.ended, f"call {call.row.call_id} ended twice"
+        call.ended = True
+        metrics.IN_FLIGHT.dec()
 
     def _charge(self, call: OpenCall, ending: Ending) -> Charge | None:
         metered = ending.metered
@@ -209,11 +213,15 @@ class Till:
 
 
 def _free(call: OpenCall, ending: Ending) -> Charge | None:
-    """Calls that cost nothing: test keys and free paths. Their usage is still told."""
+    """Calls that cost nothing: of test keys, of free paths, and where `unknown_model: allow_unmetered` says so. Their
+    usage is still told."""
     if call.reading is None or ending.outcome is not Outcome.ANSWERED:
         return None
-    usage = None if ending.metered is None else ending.metered.usage
-    return Charge(Nanos(0), Basis.REPORTED, usage or Usage(), "", ("test",), "test keys cost nothing")
+    usage = (None if ending.metered is None else ending.metered.usage) or Usage()
+    if call.key.kind is Kind.TEST:
+        return Charge(Nanos(0), Basis.REPORTED, usage, "", ("test",), "test keys cost nothing")
+    reason = "no price is known, and unknown_model is allow_unmetered"
+    return Charge(Nanos(0), Basis.REPORTED, usage, "", ("unknown_price",), reason)
 
 
 def _alert(call: OpenCall, kind: str, level: Level, message: str) -> Alert:
