@@ -27,6 +27,7 @@ from proxy.config import LoadedConfig, load_rules
 from proxy.control import Control
 from proxy.deliver import deliver, routed
 from proxy.drain import Drains
+from proxy.errors import StartupError
 from proxy.gateway import Gateway
 from proxy.holds.local import LocalHolds
 from proxy.holds.seed import Seeds
@@ -86,8 +87,9 @@ async def running(loaded: LoadedConfig) -> AsyncIterator[Running]:
     config = loaded.config
     log.configure(level=config.logging.level, format=config.logging.format)
     require_c_parser()
-    for problem in startup_checks(config):
-        raise problem
+    problems = startup_checks(config)
+    if problems:
+        raise StartupError("\n".join(map(str, problems)))
     policy = load_rules(loaded)
     for warning in (*loaded.warnings, *policy.warnings):
         log.get().warning("configuration_warning", detail=warning)

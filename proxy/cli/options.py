@@ -42,14 +42,6 @@ since_option = click.option(
 until_option = click.option("--until", metavar="WHEN", help="Up to then.")
 
 
-def load(file: Path) -> LoadedConfig:
-    """For a server: everything in the file must hold, and its warnings are told."""
-    loaded = load_config(file, environ())
-    for warning in loaded.warnings:
-        click.echo(f"warning: {warning}", err=True)
-    return loaded
-
-
 def load_for_ledger(file: Path) -> LoadedConfig:
     """For commands that only touch the ledger: a provider's secret may be unset where they are typed."""
     try:

@@ -6,11 +6,9 @@ from pathlib import Path
 import click
 
 from proxy import app
-from proxy.cli import Unusable
-from proxy.cli.options import config_option, load
+from proxy.cli.options import config_option
 from proxy.cli.strangers import refuse_strangers
-from proxy.config import LoadedConfig
-from proxy.startup import startup_checks
+from proxy.config import LoadedConfig, environ, load_config
 
 
 @click.command("serve")
@@ -19,12 +17,9 @@ from proxy.startup import startup_checks
 def command(file: Path, provider: str | None) -> None:
     """Start the proxy, and serve until SIGTERM or Ctrl-C."""
     refuse_strangers()
-    loaded = load(file)
+    loaded = load_config(file, environ())
     if provider is not None:
         loaded = _in_front_of(loaded, provider)
-    problems = startup_checks(loaded.config)
-    if problems:
-        raise Unusable("\n".join(str(problem) for problem in problems))
     app.serve(loaded)
 
 
