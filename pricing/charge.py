@@ -82,18 +82,23 @@ def charge_for(
         cost = price.cost(usage, service_tier=service_tier)
         return Charge(cost.nanos, Basis.REPORTED, usage, price.version, flags)
     if outcome in (Outcome.FAILED, Outcome.LOST):
-        return _estimated(outcome, price, estimate, flags, seen)
+        return _estimated(outcome, price, estimate, flags, seen, service_tier)
     return _observed(outcome, price, estimate, usage, suspect, flags, seen, service_tier)
 
 
 def _estimated(
-    outcome: Outcome, price: Price, estimate: Estimate, flags: tuple[str, ...], seen: Seen
+    outcome: Outcome,
+    price: Price,
+    estimate: Estimate,
+    flags: tuple[str, ...],
+    seen: Seen,
+    service_tier: str,
 ) -> Charge:
     """Nobody says what it cost and the provider may have done the work: input and the likely output, never under
     what was seen."""
     output = max(estimate.output_tokens, seen.output_tokens)
     usage = Usage(input_tokens=estimate.input_tokens, output_tokens=output)
-    nanos = max(price.cost(usage).nanos, estimate.expected)
+    nanos = max(price.cost(usage, service_tier=service_tier).nanos, estimate.expected)
     if outcome is Outcome.LOST:
         return Charge(
             nanos, Basis.ESTIMATED, usage, price.version, (*flags, "lost"), "the process died during the call"

@@ -111,11 +111,21 @@ def _judge_version(data: dict[str, Any], file: str, reader: Reader) -> tuple[str
 
 def _problem(detail: ErrorDetails, model: type[BaseModel], document: Document) -> tuple[Place, Problem]:
     place = _place_in_file(detail["loc"], document)
+    # Below the place, and above: of a union, pydantic's place goes on beyond the file's.
+    near = [each for at, each in document.variables.items() if at[: len(place)] == place[: len(at)]]
+    for value, written in near:
+        if value and detail["input"] == value:
+            detail["input"] = written  # before it is cut short: half a secret is not told either
     message, remedy = _words(detail, place, model)
-    for at, (value, written) in document.variables.items():
-        if value and at[: len(place)] == place:
-            message, remedy = message.replace(value, written), remedy.replace(value, written)
+    for value, written in near:
+        if value:
+            message, remedy = _hidden(message, value, written), _hidden(remedy, value, written)
     return place, Problem(path_of(place), message, remedy, document.line_of(place))
+
+
+def _hidden(words: str, value: str, written: str) -> str:
+    """Where it is shown as written it needs no hiding, and a short value may be part of any word."""
+    return words if written in words else words.replace(value, written)
 
 
 def _place_in_file(loc: Place, document: Document) -> Place:

@@ -1,12 +1,14 @@
 """Money is an integer count of nano-dollars inside, a decimal string of dollars at the edges."""
 
-from decimal import ROUND_CEILING, Decimal
+from decimal import ROUND_CEILING, Context, Decimal, Inexact, InvalidOperation, Overflow
 from typing import NewType
 
 Nanos = NewType("Nanos", int)
 """Nano-dollars: 1 USD = 1_000_000_000."""
 
 NANOS_PER_USD = 1_000_000_000
+
+_EXACT = Context(prec=100, traps=[Inexact, InvalidOperation, Overflow])
 
 
 def nanos(usd: Decimal | int | str) -> Nanos:
@@ -16,10 +18,13 @@ def nanos(usd: Decimal | int | str) -> Nanos:
     """
     if isinstance(usd, float):
         raise TypeError("money is never a float: pass a Decimal or a string")
-    amount = Decimal(usd) if not isinstance(usd, Decimal) else usd
+    try:
+        amount = _EXACT.multiply(Decimal(usd), NANOS_PER_USD)
+    except ArithmeticError:
+        raise ValueError(f"{usd} is not an amount of money") from None
     if not amount.is_finite():
         raise ValueError(f"{usd} is not an amount of money")
-    return Nanos(int((amount * NANOS_PER_USD).to_integral_value(rounding=ROUND_CEILING)))
+    return Nanos(int(amount.to_integral_value(rounding=ROUND_CEILING)))
 
 
 def usd(amount: int) -> str:

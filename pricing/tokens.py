@@ -78,7 +78,7 @@ _FAMILIES = (
     (re.compile(r"^(ft:)?(gpt-4|gpt-3\.5)"), Family("cl100k_base", documented=True)),
     (re.compile(r"^(text-embedding|davinci|babbage)"), Family("cl100k_base", documented=True)),
     (
-        re.compile(r"claude-(opus|sonnet|haiku|fable|mythos)-(4[-.]([7-9]|\d\d)|[5-9])"),
+        re.compile(r"claude-(opus|sonnet|haiku|fable|mythos)-(4[-.]([7-9]|\d\d)(?!\d)|[5-9])"),
         Family("cl100k_base", 150, 200, bound_percent=160),
     ),
     (re.compile(r"claude"), Family("cl100k_base", 125, 150, bound_percent=160)),
@@ -103,7 +103,7 @@ _PICTURES_MAX = (
         re.compile(r"^(gpt-4\.1-mini|gpt-4\.1-nano|o4-mini|gpt-5-mini|gpt-5-nano)"),
         3_779,
     ),  # 1536 patches x 2.46
-    (re.compile(r"claude-(opus|sonnet|haiku|fable|mythos)-(4[-.]([7-9]|\d\d)|[5-9])"), 4_784),
+    (re.compile(r"claude-(opus|sonnet|haiku|fable|mythos)-(4[-.]([7-9]|\d\d)(?!\d)|[5-9])"), 4_784),
     (re.compile(r"claude"), 1_568),
 )
 
@@ -140,7 +140,8 @@ class Counter:
         return TokenCount(
             min(likely, ceiling),
             min(max(most, likely), ceiling),
-            exact=family.documented and not (prompt.tools or prompt.schema or prompt.images),
+            exact=family.documented
+            and not (prompt.tools or prompt.schema or prompt.images or prompt.attachment_bytes),
             basis=f"tiktoken {family.encoding}"
             + ("" if family.safe_percent == 100 else f" x {family.safe_percent}%"),
         )
@@ -189,16 +190,17 @@ def _picture(image: Image, model: str, *, safe: bool) -> int:
 
 
 def _tiles(image: Image, tiles_max: int, *, safe: bool) -> int:
-    """512-pixel tiles after a fit into 2048 and a short side of 768."""
+    """512-pixel tiles after a fit into 2048 and a short side of 768. Sides are rounded up: a pixel over an edge
+    is a tile more."""
     if not image.width or not image.height:
         return tiles_max if safe else 4
     width, height = image.width, image.height
     longest = max(width, height)
     if longest > 2048:
-        width, height = width * 2048 // longest, height * 2048 // longest
+        width, height = -(-width * 2048 // longest), -(-height * 2048 // longest)
     shortest = max(1, min(width, height))
     if shortest > 768:
-        width, height = width * 768 // shortest, height * 768 // shortest
+        width, height = -(-width * 768 // shortest), -(-height * 768 // shortest)
     return max(1, -(-width // 512)) * max(1, -(-height // 512))
 
 
