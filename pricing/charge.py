@@ -28,6 +28,7 @@ class Outcome(StrEnum):
     UNPROVEN = "unproven"  # a reused connection died with no byte back
     CLIENT_LEFT = "client_left"  # the client went away and the upstream was cancelled
     LOST = "lost"  # this process died in between
+    UNREADABLE = "unreadable"  # 2xx in a coding that cannot be read
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +62,12 @@ def charge_for(
     suspect: bool = False,
     seen: Seen = Seen(),
     service_tier: str = "",
+    asked_tier: str = "",
     unpriced: bool = False,
 ) -> Charge | None:
-    """The money rules, row by row. None: the hold is released and nothing is charged."""
+    """The money rules, row by row. None: the hold is released and nothing is charged. `service_tier` is the one that
+    the provider told of."""
+    service_tier = service_tier or _untold_tier(price, asked_tier)
     flags = ("unknown_price",) if unpriced else ()
     if outcome is Outcome.NOT_SENT:
         return None
@@ -81,9 +85,22 @@ def charge_for(
     if usage is not None and not suspect and outcome is not Outcome.LOST:
         cost = price.cost(usage, service_tier=service_tier)
         return Charge(cost.nanos, Basis.REPORTED, usage, price.version, flags)
-    if outcome in (Outcome.FAILED, Outcome.LOST):
+    if outcome in _ESTIMATED:
         return _estimated(outcome, price, estimate, flags, seen, service_tier)
     return _observed(outcome, price, estimate, usage, suspect, flags, seen, service_tier)
+
+
+def _untold_tier(price: Price, asked: str) -> str:
+    """The dearer of the standard tier and the one asked for: a call may be served in either."""
+    dear, plain = price.tariff(asked).rates, price.standard.rates
+    return asked if dear.input + dear.output > plain.input + plain.output else ""
+
+
+_ESTIMATED = {
+    Outcome.FAILED: ((), "the provider failed after the request was sent"),
+    Outcome.LOST: (("lost",), "the process died during the call"),
+    Outcome.UNREADABLE: (("unreadable",), "the answer came in a coding that cannot be read"),
+}
 
 
 def _estimated(
@@ -99,12 +116,8 @@ def _estimated(
     output = max(estimate.output_tokens, seen.output_tokens)
     usage = Usage(input_tokens=estimate.input_tokens, output_tokens=output)
     nanos = max(price.cost(usage, service_tier=service_tier).nanos, estimate.expected)
-    if outcome is Outcome.LOST:
-        return Charge(
-            nanos, Basis.ESTIMATED, usage, price.version, (*flags, "lost"), "the process died during the call"
-        )
-    reason = "the provider failed after the request was sent"
-    return Charge(nanos, Basis.ESTIMATED, usage, price.version, flags, reason)
+    flag, reason = _ESTIMATED[outcome]
+    return Charge(nanos, Basis.ESTIMATED, usage, price.version, (*flags, *flag), reason)
 
 
 _REASONS = {

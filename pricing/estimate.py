@@ -51,10 +51,10 @@ def estimate(count: TokenCount, price: Price, ask: Ask, *, hidden: bool = False)
     output, and the long-context rates where the prompt may reach them."""
     output_max = _output_max(price, ask) * ask.choices
     input_max = _context(price) if hidden else count.tokens_max
-    tariff = price.tariff(ask.service_tier)
-    dear = tariff.rates_for(input_max)
-    input_rate = dear.dearest_input if hidden or _caches(dear) else dear.input
-    ceiling = _rounded_up(input_max * input_rate + output_max * dear.dearest_output)
+    ceiling = max(
+        _most(tariff.rates_for(input_max), input_max, output_max, hidden=hidden)
+        for tariff in (price.tariff(ask.service_tier), price.standard)  # a call may be served in either
+    )
     output_likely = min(output_max, _output_likely(ask) * ask.choices)
     likely = price.cost(
         Usage(input_tokens=count.tokens, output_tokens=output_likely), service_tier=ask.service_tier
@@ -70,6 +70,11 @@ def estimate(count: TokenCount, price: Price, ask: Ask, *, hidden: bool = False)
         output_tokens=output_likely,
         output_tokens_max=output_max,
     )
+
+
+def _most(rates: Rates, input_tokens: int, output_tokens: int, *, hidden: bool) -> Nanos:
+    input_rate = rates.dearest_input if hidden or _caches(rates) else rates.input
+    return _rounded_up(input_tokens * input_rate + output_tokens * rates.dearest_output)
 
 
 def _caches(rates: Rates) -> bool:

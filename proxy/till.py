@@ -10,6 +10,7 @@ from pricing.tokens import Counter, Prompt
 from pricing.usage import Usage
 from proxy import log, metrics
 from proxy.auth import Kind
+from proxy.callrow import kept
 from proxy.dialects import Metered
 from proxy.holds import Holds
 from proxy.journal import Journal, JournalUnwritable
@@ -24,6 +25,7 @@ from rules.scope import Scope, ScopeKind
 FindPrice = Callable[[str, str, datetime], Price | None]
 OBSERVED_TEXT_CHARS_MAX = 65_536  # counted exactly up to here at the end of a call; the rest in proportion
 OBSERVED_QUARTER_SECONDS = 0.25
+_ANSWERS = frozenset({Outcome.ANSWERED, Outcome.BROKEN, Outcome.CLIENT_LEFT})
 
 
 class Till:
@@ -103,14 +105,18 @@ class Till:
             return _free(call, ending)
         price = self._served_price(call, metered)
         usage = None if metered is None else metered.usage
+        outcome = ending.outcome
+        if metered is not None and not metered.readable and outcome in _ANSWERS:
+            outcome = Outcome.UNREADABLE
         return charge_for(
-            ending.outcome,
+            outcome,
             price=price,
             estimate=call.estimate,
             usage=usage,
             suspect=metered is not None and metered.suspect,
             seen=self._seen(call, ending),
             service_tier="" if metered is None else metered.service_tier,
+            asked_tier="" if call.reading is None else call.reading.service_tier,
             unpriced=call.unpriced and price is call.price,
         )
 
@@ -130,7 +136,7 @@ class Till:
                     call,
                     "served_other_model",
                     Level.WARNING,
-                    f'asked for model "{call.call.model}", the provider served "{served}": charged as served',
+                    f'asked for model "{call.call.model}", the provider served "{kept(served)}": charged as served',
                 )
             )
         return found
@@ -182,9 +188,9 @@ class Till:
         if call.first_byte_at is not None:
             row.ttft_us = int((call.first_byte_at - call.started) * 1e6)
         if metered is not None:
-            row.served_model = metered.served_model
-            row.provider_id = metered.provider_id
-            row.service_tier = metered.service_tier
+            row.served_model = kept(metered.served_model)
+            row.provider_id = kept(metered.provider_id)
+            row.service_tier = kept(metered.service_tier)
         if charge is None:
             return
         row.price_version = charge.price_version

@@ -9,7 +9,12 @@ from pricing.usage import Usage
 from tests.unit.pricing.build import estimate, per_mtok, price
 
 IN, OUT = 2_000, 10_000  # nano-dollars a token
-PRICE = price(variants={"priority": Tariff(Rates(input=per_mtok("4"), output=per_mtok("20")))})
+PRICE = price(
+    variants={
+        "priority": Tariff(Rates(input=per_mtok("4"), output=per_mtok("20"))),
+        "flex": Tariff(Rates(input=per_mtok("1"), output=per_mtok("5"))),
+    }
+)
 BEFORE = estimate(expected="0.007", ceiling="0.05", input_tokens=1_000, output_tokens=500)
 TOLD = Usage(input_tokens=900, output_tokens=100)
 SEEN, NOTHING_SEEN = Seen(output_tokens=40, quarter_second_tokens=10), Seen()
@@ -22,6 +27,7 @@ def charged(
     suspect: bool = False,
     seen: Seen = NOTHING_SEEN,
     service_tier: str = "",
+    asked_tier: str = "",
     unpriced: bool = False,
 ) -> Charge:
     made = charge_for(
@@ -32,6 +38,7 @@ def charged(
         suspect=suspect,
         seen=seen,
         service_tier=service_tier,
+        asked_tier=asked_tier,
         unpriced=unpriced,
     )
     assert made is not None, f"{outcome} is not charged"
@@ -197,3 +204,23 @@ def test_a_call_without_a_known_price_is_flagged_however_it_ended(outcome: Outco
 @pytest.mark.parametrize("outcome", [outcome for outcome in Outcome if outcome is not Outcome.NOT_SENT])
 def test_every_charge_names_the_price_it_was_made_with(outcome: Outcome) -> None:
     assert charged(outcome).price_version == "maker/m-1@1"
+
+
+@pytest.mark.parametrize(("asked", "usd"), [("", "0.0028"), ("flex", "0.0028"), ("priority", "0.0056")])
+def test_a_tier_that_nobody_told_of_is_the_dearer_of_the_standard_and_the_one_asked_for(
+    asked: str, usd: str
+) -> None:
+    assert charged(Outcome.ANSWERED, usage=TOLD, asked_tier=asked).nanos == nanos(usd)
+
+
+def test_a_tier_that_the_provider_told_of_counts_whatever_was_asked_for() -> None:
+    charge = charged(Outcome.ANSWERED, usage=TOLD, service_tier="flex", asked_tier="priority")
+
+    assert charge.nanos == nanos("0.0014")
+
+
+def test_an_answer_that_cannot_be_read_costs_its_input_and_the_likely_output() -> None:
+    charge = charged(Outcome.UNREADABLE, seen=SEEN)
+
+    assert (charge.nanos, charge.basis) == (1_000 * IN + 500 * OUT, Basis.ESTIMATED)
+    assert charge.flags == ("unreadable",)

@@ -181,3 +181,13 @@ def test_the_ceiling_of_a_real_model_covers_its_dearest_bill(provider: str, mode
         Usage(input_tokens=300_000, cache_write_12h_tokens=300_000, output_tokens=1_000),
     ):
         assert made.cost(usage).nanos <= ceiling
+
+
+def test_a_cheap_tier_that_may_be_served_as_the_standard_one_lowers_only_what_is_expected() -> None:
+    flex = price(variants={"flex": Tariff(Rates(input=per_mtok("1"), output=per_mtok("5")))})
+    ask = Ask(output_tokens_max=800, output_expected=300, service_tier="flex")
+
+    made = estimated(COUNTED, flex, ask)
+
+    assert made.expected == (1_000 * IN + 300 * OUT) // 2
+    assert made.ceiling == 1_200 * IN + 800 * OUT
