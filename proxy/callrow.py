@@ -4,6 +4,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+TEXT_CHARS_MAX = 256
+
+
+def kept(text: str) -> str:
+    """A stranger's words as a row can hold them everywhere: bounded, of whole and printable characters."""
+    text = text[:TEXT_CHARS_MAX]
+    return text if text.isprintable() else "".join(char if char.isprintable() else "?" for char in text)
+
 
 @dataclass(slots=True)
 class CallRow:

@@ -11,7 +11,7 @@ from proxy import about, answers, clock, gate, log, metrics
 from proxy.about import About
 from proxy.admit import Admission
 from proxy.auth import BadKey, Key, Keyring, Kind
-from proxy.callrow import CallRow
+from proxy.callrow import CallRow, kept
 from proxy.dialects import BadBody, Dialect, Surface
 from proxy.dialects.body import decoded
 from proxy.errors import BadCall, ProxyError, Refused, Unavailable, bad_key
@@ -26,9 +26,7 @@ from rules.decide import Refusal
 from rules.policy import Policy
 
 TRACE_HEADER = "X-Trace-ID"
-TRACE_CHARS_MAX = 128
 BODY_IDLE_SECONDS = 30.0
-MODEL_CHARS_MAX = 256
 
 OwnPage = Callable[[web.BaseRequest], web.StreamResponse | None]
 
@@ -129,7 +127,7 @@ class Gateway:
             node=self.node,
             team=key.team,
             key_id=key.id,
-            trace_id=request.headers.get(TRACE_HEADER, "")[:TRACE_CHARS_MAX],
+            trace_id=kept(request.headers.get(TRACE_HEADER, "")),
             operation=surface.operation.value,
             method=request.method,
             path=_path(request),
@@ -171,7 +169,10 @@ class Gateway:
 
     def _decode(self, request: web.BaseRequest, body: bytes) -> bytes:
         coding = request.headers.get("Content-Encoding", "").strip().lower()
-        text = decoded(body, coding, limit_bytes=self.config.limits.body_bytes)
+        try:
+            text = decoded(body, coding, limit_bytes=self.config.limits.body_bytes)
+        except BadBody as bad:
+            raise BadCall(413, bad.code, bad.message) from bad
         if text is None:
             raise BadCall(
                 415,
@@ -184,12 +185,8 @@ class Gateway:
         reading = call.reading
         assert reading is not None, "nothing was read"
         row = call.row
-        row.model, row.stream, row.batch_size = (
-            reading.model[:MODEL_CHARS_MAX],
-            reading.stream,
-            reading.batch_size,
-        )
-        row.user = reading.user[:MODEL_CHARS_MAX]
+        row.model, row.user = kept(reading.model), kept(reading.user)
+        row.stream, row.batch_size = reading.stream, reading.batch_size
         provider = self._provider_for(call)
         row.provider = provider
         call.call = Call(

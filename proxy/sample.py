@@ -83,10 +83,11 @@ class SampleProvider:
             reading = surface.api.read(body or b"", strict=False)
         except BadBody as bad:
             return _problem(400, bad.code, bad.message)
-        return work(self._task(reading))
+        return work(await self._task(reading))
 
-    def _task(self, reading: Reading) -> "_Task":
+    async def _task(self, reading: Reading) -> "_Task":
         self._made += 1
+        count = await asyncio.to_thread(self._counter.count, reading.prompt, reading.model)
         words, finished = self._words(reading)
         return _Task(
             number=self._made,
@@ -94,7 +95,7 @@ class SampleProvider:
             words=words,
             finished=finished,
             choices=min(reading.choices, CHOICES_MAX),
-            input_tokens=self._counter.count(reading.prompt, reading.model).tokens,
+            input_tokens=count.tokens,
             output_tokens=self._count("".join(words), reading.model),
         )
 

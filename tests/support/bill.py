@@ -38,7 +38,7 @@ class Work:
     output_tokens: int = 0
 
     def nanos(self, model: str) -> int:
-        tariff = TARIFFS[model]
+        tariff = next(tariff for name, tariff in TARIFFS.items() if model.startswith(name))
         fresh = self.input_tokens - self.cached_tokens
         return fresh * tariff.fresh + self.cached_tokens * tariff.cached + self.output_tokens * tariff.output
 
