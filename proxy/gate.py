@@ -27,11 +27,11 @@ OWN_PREFIX = "x-spendgate-"
 
 # Unreserved and sub-delims as they are, other bytes escaped; no escape that a second parser could read as structure.
 _SEGMENT = r"(?:[A-Za-z0-9._~!$&'()*+,=:@-]|%(?!2[eEfF]|5[cC]|00)[0-9A-Fa-f]{2})*"
-_PATH = re.compile(rf"^(?:/{_SEGMENT})+$")
-_MODEL_ID = re.compile(rf"^(?P<head>/(?:[a-z0-9-]+/)?(?:v1/)?models/){_SEGMENT}%2[Ff]{_SEGMENT}$")
+_PATH = re.compile(rf"(?:/{_SEGMENT})+")
+_MODEL_ID = re.compile(rf"/(?:[a-z0-9-]+/)?(?:v1/)?models/{_SEGMENT}%2[Ff]{_SEGMENT}")
 # Dot segments and empty ones, also where only an unescaped slash would make them.
 _AMBIGUOUS = re.compile(r"(?:/|%2[Ff])(?:\.{0,2}(?:/|%2[Ff])|\.{1,2}$)")
-_QUERY = re.compile(r"^[\x21-\x22\x24-\x7e]*$")
+_QUERY = re.compile(r"[\x21-\x22\x24-\x7e]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +53,8 @@ def check_request(request: web.BaseRequest, *, body_bytes_max: int) -> GateProbl
 
 def _check_target(raw: str) -> GateProblem | None:
     path, _, query = raw.partition("?")
-    well_formed = _PATH.match(path) or _MODEL_ID.match(path)
-    if not well_formed or _AMBIGUOUS.search(path) or not _QUERY.match(query):
+    well_formed = _PATH.fullmatch(path) or _MODEL_ID.fullmatch(path)
+    if not well_formed or _AMBIGUOUS.search(path) or not _QUERY.fullmatch(query):
         return GateProblem(
             400,
             "bad_path",

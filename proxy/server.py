@@ -175,6 +175,10 @@ def _make_request(
     writer: AbstractStreamWriter,
     task: "asyncio.Task[None]",
 ) -> web.BaseRequest:
+    if message.chunked or "Upgrade" in message.headers:
+        # aiohttp's parser takes the last trailer of a chunked body for a header of the next request, and loses what
+        # follows an upgrade that it does not know: such a connection carries no other request.
+        message = message._replace(should_close=True)
     return web.BaseRequest(message, payload, protocol, writer, task, asyncio.get_running_loop())
 
 
@@ -200,7 +204,7 @@ async def read_body(request: web.BaseRequest, *, limit_bytes: int, idle_seconds:
     content = request.content
     if content.is_eof() and not content.total_bytes:
         return b""
-    if "Expect" in request.headers and not content.total_bytes:
+    if "Expect" in request.headers and not content.total_bytes and request.version != HttpVersion10:
         _write(request, b"HTTP/1.1 100 Continue\r\n\r\n")
         request._payload_writer.output_size = 0
     pieces: list[bytes] = []

@@ -4,6 +4,7 @@ or tried twice."""
 import asyncio
 import ssl
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from weakref import WeakSet
 
 from aiohttp import (
@@ -14,11 +15,13 @@ from aiohttp import (
     ClientRequest,
     ClientSSLError,
     ClientTimeout,
+    ServerDisconnectedError,
     ServerTimeoutError,
     TCPConnector,
 )
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import Connection
+from aiohttp.helpers import _EXC_SENTINEL
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.http_parser import RawResponseMessage
 from aiohttp.streams import StreamReader
@@ -45,6 +48,17 @@ class UpstreamFailure(Exception):
         self.detail = detail
         self.sent = sent
         self.proven = proven
+
+
+class _Protocol(ResponseHandler):
+    """aiohttp's connection; but bytes that are not HTTP, in the middle of a body, fail the body too: aiohttp would let
+    its reader wait for ever."""
+
+    def set_exception(self, exc: BaseException, exc_cause: BaseException = _EXC_SENTINEL) -> None:
+        super().set_exception(exc, exc_cause)
+        payload = self._payload
+        if payload is not None and not payload.is_eof() and payload.exception() is None:
+            payload.set_exception(exc, exc_cause)
 
 
 class Answer:
@@ -156,7 +170,7 @@ class Upstream:
             on_sent()
             protocol.start_timeout()
             message, payload = await _read_head(protocol)
-        except (ClientConnectionError, HttpProcessingError, OSError) as error:
+        except (ClientConnectionError, ClientPayloadError, HttpProcessingError, OSError) as error:
             _abandon(connection, writing)
             silent = isinstance(error, ClientConnectionError | OSError) and not isinstance(
                 error, TimeoutError
@@ -176,12 +190,19 @@ class Upstream:
             self._connector = TCPConnector(
                 limit=0, keepalive_timeout=POOLED_SECONDS, ssl=self._ssl or True, ttl_dns_cache=60
             )
+            factory = partial(_Protocol, loop=asyncio.get_running_loop())
+            self._connector._factory = factory  # type: ignore[assignment] # `partial` is invariant
             # Made once: the connector only asks it where to connect and how.
             self._template = ClientRequest(
                 "GET", self._origin, loop=asyncio.get_running_loop(), ssl=self._ssl or True
             )
         try:
-            return await self._connector.connect(self._template, [], self._timeout)
+            while True:
+                connection = await self._connector.connect(self._template, [], self._timeout)
+                protocol = connection.protocol
+                if protocol is None or not protocol.should_close:
+                    return connection
+                connection.close()  # it spoke unasked while it was idle: that would be read as our answer
         except (ClientConnectionError, OSError) as error:
             raise _failure(error, sent=False, proven=True) from error
 
@@ -208,12 +229,19 @@ async def _write_slowly(protocol: ResponseHandler, body: bytes) -> None:
 
 
 async def _read_head(protocol: ResponseHandler) -> tuple[RawResponseMessage, StreamReader]:
-    for _ in range(INFORMATIONAL_MAX):
-        message, payload = await protocol.read()
+    for n in range(INFORMATIONAL_MAX):
+        try:
+            message, payload = await protocol.read()
+        except ServerDisconnectedError as error:
+            # aiohttp gives half a head in place of a sentence: whoever began an answer has read the request.
+            if n or not isinstance(error.message, str):
+                raise ClientPayloadError("it began an answer") from error
+            raise
         if message.code >= 200:
             return message, payload
         if message.code == 101:
             break
+        protocol.start_timeout()  # which aiohttp stops at every head without a body
     raise HttpProcessingError(message="no final answer")
 
 
