@@ -268,6 +268,7 @@ def _upstream(name: str, config: Config, counter: Counter, dialect: dialects.Dia
     return Upstream(
         provider.base_url,
         connect_seconds=provider.timeouts.connect_seconds,
+        connect_retries=provider.connect_retries,
         idle_seconds=provider.timeouts.idle_seconds,
     )
 

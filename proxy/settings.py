@@ -145,6 +145,7 @@ class Provider(Spec):
     timeouts: Timeouts = Timeouts()
     price_provider: Annotated[str, Field(min_length=1)] | None = None
     include_usage: bool = True
+    connect_retries: Annotated[int, Field(ge=0, le=10)] = 0
 
     @property
     def configured(self) -> bool:

@@ -1,5 +1,5 @@
 """The lean way to a provider: aiohttp's connections and parser without its session. Nothing is added, followed, decoded
-or tried twice."""
+or sent twice."""
 
 import asyncio
 import ssl
@@ -25,6 +25,7 @@ from aiohttp.helpers import _EXC_SENTINEL
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.http_parser import RawResponseMessage
 from aiohttp.streams import StreamReader
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
 from yarl import URL
 
 from proxy import jobs
@@ -33,6 +34,7 @@ HEADER_BYTES_MAX = 65_536
 READ_BYTES = 65_536
 WRITE_AT_ONCE_MAX = 262_144  # a larger body is written while the answer is awaited
 POOLED_SECONDS = 30.0  # an idle connection is kept so long
+RETRY_SECONDS_MAX = 2.0
 INFORMATIONAL_MAX = 100  # 1xx answers before the real one
 
 Headers = list[tuple[str, str]]
@@ -128,12 +130,14 @@ class Upstream:
         *,
         connect_seconds: float = 5.0,
         idle_seconds: float = 300.0,
+        connect_retries: int = 0,
         ssl_context: ssl.SSLContext | None = None,
     ) -> None:
         self._origin = URL(base_url).origin()
         self._host = self._origin.raw_authority
         self._timeout = ClientTimeout(total=None, connect=connect_seconds, sock_connect=connect_seconds)
         self._idle_seconds = idle_seconds
+        self._connect_retries = connect_retries
         self._ssl = ssl_context
         self._connector: TCPConnector | None = None
         self._template: ClientRequest | None = None
@@ -150,7 +154,7 @@ class Upstream:
     ) -> Answer:
         """Raises UpstreamFailure. `on_sent` is called once the first bytes were handed to the socket."""
         head = _request_head(method, raw_target, self._host, headers, body)
-        connection = await self._connect()
+        connection = await (self._connect_again() if self._connect_retries else self._connect())
         protocol = connection.protocol
         assert protocol is not None, "a connection has a protocol until it is released"
         reused = protocol in self._used
@@ -184,6 +188,16 @@ class Upstream:
     async def close(self) -> None:
         if self._connector is not None:
             await self._connector.close()
+
+    async def _connect_again(self) -> Connection:
+        """The one thing that is tried twice: nothing was sent, so nothing can be done twice."""
+        retrying = AsyncRetrying(
+            retry=retry_if_exception_type(UpstreamFailure),
+            stop=stop_after_attempt(1 + self._connect_retries),
+            wait=wait_exponential_jitter(multiplier=0.1, max=RETRY_SECONDS_MAX, jitter=0.1),
+            reraise=True,
+        )
+        return await retrying(self._connect)
 
     async def _connect(self) -> Connection:
         if self._connector is None or self._template is None:

@@ -35,8 +35,9 @@ class OpenAi:
     name = "openai"
 
     def surface(self, method: str, path: str) -> Surface:
-        """By the path after the provider's prefix, with or without its `/v1`. Reading back what is stored is free."""
-        short = path.removeprefix("/v1").strip("/")
+        """By the path after the provider's prefix, with or without its `/v1`. Reading back what is stored is free. Some
+        providers take paths in any case: another case must not hide a metered one."""
+        short = path.lower().removeprefix("/v1").strip("/")
         if method == "POST" and short in _METERED:
             return _METERED[short]
         if method in _READS or method == "DELETE":
