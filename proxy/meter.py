@@ -9,7 +9,7 @@ import orjson
 
 from pricing.usage import Usage
 from proxy.dialects import Api, BadBody, Metered, Reading
-from proxy.dialects.body import decoded
+from proxy.dialects.body import decoded, written
 from proxy.dialects.usage import Checked, read_usage
 from proxy.sse import Events, data_of
 
@@ -52,7 +52,7 @@ class _Streamed:
             served_model=self._model,
             provider_id=self._id,
             service_tier=self._tier,
-            complete=self._is_complete and not self._has_failed,
+            complete=self._is_complete,
             failed=self._has_failed,
             output_text=self._folded() if missing else "",
         )
@@ -133,7 +133,7 @@ class ChunkMeter(_Streamed):
             data = parsed(data_of(event))
             self._has_failed = self._has_failed or (data is not None and data.get("error") is not None)
         if b"[DONE]" in event and data_of(event) == b"[DONE]":
-            self._is_complete = True
+            self._is_complete = not self._has_failed
             return False
         if self._usage is None or self._problems:
             self._keep(event)
@@ -195,6 +195,7 @@ class ResponseMeter(_Streamed):
             return
         self._is_complete = True
         told = self._whole(response)
+        self._has_failed = self._has_failed or told.failed
         self._model, self._id, self._tier = told.served_model, told.provider_id, told.service_tier
         if told.usage is not None:
             self._note_usage(Checked(told.usage, [told.suspect_reason] if told.suspect else []))
@@ -267,6 +268,8 @@ def partly_decoded(body: bytes, coding: str) -> bytes:
 
 def parsed(data: bytes) -> Mapping[str, Any] | None:
     """A JSON object, or None for anything else."""
+    if not data:
+        return None
     try:
         value = orjson.loads(data)
     except orjson.JSONDecodeError:
@@ -288,4 +291,4 @@ def _is_null_usage(event: bytes) -> bool:
 
 
 def _string(value: Any) -> str:
-    return value if isinstance(value, str) else ""
+    return written(value) if isinstance(value, str) else ""

@@ -10,7 +10,6 @@ import orjson
 from proxy.dialects import BadBody
 
 STRICT_BYTES_ALWAYS = 16_384  # up to here doubled keys are always looked for
-DEPTH_MAX = 200
 _CODINGS = {"gzip": 31, "x-gzip": 31, "deflate": 47}
 
 
@@ -77,14 +76,17 @@ def _refuse_doubled(body: bytes) -> None:
         for key, _ in found:
             folded = key.casefold()
             if folded in seen:
+                name = written(key[:60])
                 raise BadBody(
-                    f'the key "{key[:60]}" stands twice in one object', param=key[:60], code="duplicate_key"
+                    f'the key "{name}" stands twice in one object', param=name, code="duplicate_key"
                 )
             seen.add(folded)
 
     try:
         json.loads(body.decode("utf-8"), object_pairs_hook=pairs)
-    except (ValueError, RecursionError) as error:
+    except RecursionError as error:
+        raise BadBody("the body is nested too deeply", code="invalid_json") from error
+    except ValueError as error:
         raise BadBody(f"the body is not JSON: {str(error)[:120]}", code="invalid_json") from error
 
 
@@ -97,6 +99,23 @@ def text(data: dict[str, Any], name: str, *, required: bool = False) -> str:
         return ""
     if not isinstance(value, str) or (required and not value):
         raise BadBody(f'"{name}" must be a string', param=name)
+    if written(value) != value:
+        raise BadBody(f'"{name}" holds half of a character', param=name)
+    return value
+
+
+def written(value: str) -> str:
+    """Lone halves of characters replaced: what is told, logged or stored must be UTF-8."""
+    return value.encode("utf-8", "replace").decode()
+
+
+def listed(data: dict[str, Any], name: str) -> list[Any]:
+    """Null and absent are an empty list."""
+    value = data.get(name)
+    if value is None:
+        return []
+    if not isinstance(value, list):
+        raise BadBody(f'"{name}" must be a list', param=name)
     return value
 
 
@@ -122,7 +141,8 @@ def count(data: dict[str, Any], name: str, *, least: int, most: int) -> int | No
 # -- splicing ---------------------------------------------------------------------------------------------------------
 
 _SPACE = re.compile(rb"[ \t\r\n]*")
-_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+# Possessive: without a way back, a picture's megabytes of base64 cost no memory.
+_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 _SCALAR = re.compile(rb"[^,\]}\s]+")
 
 
@@ -138,6 +158,12 @@ def splice(body: bytes, name: str, value: bytes) -> bytes:
     return body[:brace] + inserted + body[brace:]
 
 
+def value_of(body: bytes, name: str) -> bytes | None:
+    """The bytes of a top-level key's value. None where the key is absent."""
+    span = _span_of(body, name)
+    return None if span is None else body[span[0] : span[1]]
+
+
 def _span_of(body: bytes, name: str) -> tuple[int, int] | None:
     """Where a top-level key's value stands. The last one, which is the one that parsers take."""
     at = _after_space(body, body.index(b"{") + 1)
@@ -147,7 +173,7 @@ def _span_of(body: bytes, name: str) -> tuple[int, int] | None:
         assert key is not None, "a parsed object has whole strings"
         start = _after_space(body, _after_space(body, key.end()) + 1)
         end = _end_of_value(body, start)
-        if orjson.loads(key[0]) == name:
+        if json.loads(key[0]) == name:  # orjson refuses keys with half a character
             found = (start, end)
         at = _after_space(body, end)
         if body[at : at + 1] != b",":

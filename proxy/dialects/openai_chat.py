@@ -3,10 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-import orjson
-
 from proxy.dialects import BadBody, Metered, Reading
-from proxy.dialects.body import count, flag, json_object, splice, text
+from proxy.dialects.body import count, flag, json_object, listed, splice, text, value_of, written
 from proxy.dialects.prompt import Gathered
 from proxy.dialects.usage import read_usage
 from proxy.meter import ChunkMeter
@@ -27,9 +25,9 @@ class ChatCompletions:
         gathered = Gathered(len(body))
         for message in messages:
             gathered.message(message)
-        for tool in data.get("tools") or ():
+        for tool in listed(data, "tools"):
             gathered.tool(tool)
-        for function in data.get("functions") or ():
+        for function in listed(data, "functions"):
             gathered.tool({"type": "function", "function": function})
         gathered.format(data.get("response_format"))
         if data.get("web_search_options") is not None:
@@ -85,14 +83,18 @@ def force_usage(body: bytes, reading: Reading) -> bytes:
 
 
 def splice_usage(body: bytes) -> bytes:
-    options = json_object(body, strict=False).get("stream_options") or {}
-    return splice(body, "stream_options", orjson.dumps({**options, "include_usage": True}))
+    options = value_of(body, "stream_options")
+    if options is None or not options.startswith(b"{"):
+        options = b"{}"
+    return splice(body, "stream_options", splice(options, "include_usage", b"true"))
 
 
 def capped(body: bytes, reading: Reading, cap: int, *, default: str) -> bytes:
-    """Every limit the call sets is lowered; one that sets none gets one."""
+    """Every limit above the cap is lowered to it; a call that sets none gets one."""
     for name in reading.limit_names or (default,):
-        body = splice(body, name, str(cap).encode())
+        given = value_of(body, name) or b""
+        if not given.isdigit() or int(given) > cap:
+            body = splice(body, name, str(cap).encode())
     return body
 
 
@@ -137,12 +139,12 @@ def _user(data: dict[str, Any]) -> str:
     for name in ("safety_identifier", "user"):
         value = data.get(name)
         if isinstance(value, str) and value:
-            return value
+            return written(value)
     return ""
 
 
 def _string(value: Any) -> str:
-    return value if isinstance(value, str) else ""
+    return written(value) if isinstance(value, str) else ""
 
 
 def _dicts(value: Any) -> list[Mapping[str, Any]]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from proxy.dialects import Metered, Reading
-from proxy.dialects.body import flag, json_object, text
+from proxy.dialects.body import flag, json_object, listed, text, written
 from proxy.dialects.openai_chat import capped, output_limit
 from proxy.dialects.prompt import Gathered
 from proxy.dialects.usage import read_usage
@@ -24,7 +24,7 @@ class Responses:
             gathered.messages += 1
             gathered.texts.append(data["instructions"])
         _walk_input(gathered, data.get("input"))
-        for tool in data.get("tools") or ():
+        for tool in listed(data, "tools"):
             gathered.tool(tool)
         format_ = data.get("text")
         gathered.format(format_.get("format") if isinstance(format_, dict) else None)
@@ -86,11 +86,12 @@ def _output_text(output: Any) -> str:
     for item in output if isinstance(output, list) else ():
         if isinstance(item, Mapping):
             words += [_string(item.get("name")), _string(item.get("arguments"))]
-            for part in item.get("content") or ():
+            content = item.get("content")
+            for part in content if isinstance(content, list) else ():
                 if isinstance(part, Mapping):
                     words.append(_string(part.get("text") or part.get("refusal")))
     return "".join(words)
 
 
 def _string(value: Any) -> str:
-    return value if isinstance(value, str) else ""
+    return written(value) if isinstance(value, str) else ""

@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 
 from pricing.tokens import Image, Prompt
+from proxy.dialects import BadBody
 
 HEADER_CHARS_MAX = 65_536  # of a picture's base64: its size stands near its start
 _TEXT_PARTS = ("text", "input_text", "output_text", "refusal", "summary_text")
@@ -203,7 +204,11 @@ def _compact(value: Any) -> str:
     try:
         return orjson.dumps(value).decode()
     except (TypeError, ValueError):
+        pass  # half a character, or deeper than orjson goes
+    try:
         return str(value)
+    except RecursionError as error:
+        raise BadBody("the body is nested too deeply", code="invalid_json") from error
 
 
 def _list(value: Any) -> list[Any]:
