@@ -1,6 +1,7 @@
 """What a process appends before and after each call, so that its death loses nothing: an append-only log with checksums."""
 
 import contextlib
+import errno
 import os
 import struct
 import zlib
@@ -14,7 +15,6 @@ from proxy.records import Opened, Record, from_dict, to_dict
 
 SEGMENT_BYTES_MAX = 8 << 20
 RECORD_BYTES_MAX = 1 << 20
-OPEN_CARRIED_MAX = 10_000  # open holds written again at the head of a new segment
 _HEAD = struct.Struct("<II")  # length, CRC-32
 _SUFFIX = ".journal"
 
@@ -28,6 +28,7 @@ class _Segment:
     path: Path
     descriptor: int
     size: int = 0
+    carried: int = 0  # bytes at its head that were written before, in an older one
     unshipped: int = 0  # ended calls in it that are not in the ledger yet
     sealed: bool = False
 
@@ -54,7 +55,11 @@ class Journal:
 
     def append(self, record: Record) -> Path:
         """On disk when this returns. The segment it went to is what `shipped` wants later. Raises JournalUnwritable."""
-        segment = self._write(orjson.dumps(to_dict(record)))
+        try:
+            payload = orjson.dumps(to_dict(record))
+        except (TypeError, ValueError) as error:
+            raise JournalUnwritable(f"a record cannot be written down: {error}") from error
+        segment = self._write(payload)
         if isinstance(record, Opened):
             self._open[record.row.call_id] = record
         else:
@@ -81,9 +86,10 @@ class Journal:
 
     def _write(self, payload: bytes) -> _Segment:
         try:
+            if len(payload) > RECORD_BYTES_MAX:
+                raise OSError(errno.EFBIG, f"a record of {len(payload)} bytes could not be read back")
             segment = self._current(len(payload))
-            data = _HEAD.pack(len(payload), zlib.crc32(payload)) + payload
-            self._append_whole(segment, data)
+            self._append_whole(segment, _framed(payload))
         except OSError as error:
             self.last_error = f"{error.strerror or error}"
             raise JournalUnwritable(f"{self._folder}: {self.last_error}") from error
@@ -94,7 +100,7 @@ class Journal:
         try:
             written = os.write(segment.descriptor, data)
             if written != len(data):
-                raise OSError(28, "the disk took only a part of a record")
+                raise OSError(errno.ENOSPC, "the disk took only a part of a record")
             if self._full:
                 os.fdatasync(segment.descriptor)
         except OSError:
@@ -107,7 +113,9 @@ class Journal:
     def _current(self, payload_bytes: int) -> _Segment:
         if self._segments:
             segment = self._segments[-1]
-            if segment.size + payload_bytes <= self._segment_bytes_max or not segment.size:
+            # What it carried does not count: many open holds must not make every record start a segment.
+            own = segment.size - segment.carried
+            if own + payload_bytes <= max(self._segment_bytes_max, segment.carried) or not own:
                 return segment
         return self._start_segment()
 
@@ -118,9 +126,12 @@ class Journal:
         self._sequence += 1
         segment = _Segment(path, descriptor)
         try:
-            for opened in self._open.values():
-                payload = orjson.dumps(to_dict(opened))
-                self._append_whole(segment, _HEAD.pack(len(payload), zlib.crc32(payload)) + payload)
+            carried = b"".join(_framed(orjson.dumps(to_dict(opened))) for opened in self._open.values())
+            if carried:
+                self._append_whole(segment, carried)
+            segment.carried = len(carried)
+            if self._full:
+                _sync_folder(self._folder)  # or a power cut may leave a file that no folder names
         except OSError:
             os.close(descriptor)
             path.unlink(missing_ok=True)
@@ -138,6 +149,18 @@ class Journal:
             self._segments.remove(segment)
 
 
+def _framed(payload: bytes) -> bytes:
+    return _HEAD.pack(len(payload), zlib.crc32(payload)) + payload
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 @dataclass(slots=True)
 class Reading:
     """What reading a journal back found. `findings` says, per file, what could not be read."""
@@ -151,8 +174,25 @@ def segment_paths(folder: Path) -> list[Path]:
 
 
 def read_segment(path: Path, reading: Reading) -> Iterator[Record]:
-    """Every whole record of one file. A torn tail is what a death in mid-write leaves; damage before whole records is
-    stepped over and told."""
+    """Every record of one file that can be understood."""
+    for payload in read_payloads(path, reading):
+        record = understand(payload, path, reading)
+        if record is not None:
+            yield record
+
+
+def understand(payload: bytes, path: Path, reading: Reading) -> Record | None:
+    """None, and a finding: no version of ours that this one knows wrote it."""
+    try:
+        return from_dict(orjson.loads(payload))
+    except (KeyError, TypeError, ValueError) as error:
+        reading.findings.append(f"{path.name}: a whole record cannot be understood: {error!r}")
+        return None
+
+
+def read_payloads(path: Path, reading: Reading) -> Iterator[bytes]:
+    """Every whole record of one file, as it was written. A torn tail is what a death in mid-write leaves; damage before
+    whole records is stepped over and told."""
     data = path.read_bytes()
     at = 0
     while at < len(data):
@@ -170,15 +210,8 @@ def read_segment(path: Path, reading: Reading) -> Iterator[Record]:
             at = following
             continue
         at += _HEAD.size + len(payload)
-        try:
-            record = from_dict(orjson.loads(payload))
-        except (KeyError, TypeError, ValueError) as error:
-            reading.findings.append(
-                f"{path.name}: the record before byte {at} cannot be understood: {error!r}"
-            )
-            continue
         reading.records += 1
-        yield record
+        yield payload
 
 
 def _record_at(data: bytes, at: int) -> bytes | None:

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from typing import Any
 
 from pricing.charge import Basis, Charge
@@ -114,6 +114,7 @@ def instant(microseconds: int) -> datetime:
 _ROW_FIELDS = tuple(field.name for field in fields(CallRow))
 _row_values = itemgetter(*_ROW_FIELDS)
 _USAGE_FIELDS = tuple(field.name for field in fields(Usage))
+_usage_values = attrgetter(*_USAGE_FIELDS)
 
 
 def _row_to_dict(row: CallRow) -> dict[str, Any]:
@@ -133,7 +134,7 @@ def _row_from_dict(data: dict[str, Any]) -> CallRow:
 
 def usage_to_dict(usage: Usage) -> dict[str, int]:
     """Only what was used: most classes are zero."""
-    return {name: value for name in _USAGE_FIELDS if (value := getattr(usage, name))}
+    return {name: value for name, value in zip(_USAGE_FIELDS, _usage_values(usage), strict=True) if value}
 
 
 def _charge(charge: Charge) -> dict[str, Any]:

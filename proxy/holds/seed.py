@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 from pricing.money import Nanos
 from proxy import clock
+from proxy.errors import Unavailable
 from proxy.holds.local import LocalHolds
 from proxy.ledger import Ledger, write
 from proxy.ledger.ship import Shipper
@@ -24,6 +25,7 @@ class Seeds:
     holds: LocalHolds
     ledger: Ledger
     shipper: Shipper
+    flush_seconds: float = 10.0
 
     def of(self, call: OpenCall) -> Awaitable[None] | None:
         """None where every counter of the call is known, which is nearly always."""
@@ -31,7 +33,15 @@ class Seeds:
         return self._seed(call, unknown) if unknown else None
 
     async def _seed(self, call: OpenCall, unknown: list[CounterKey]) -> None:
-        await self.shipper.flush()
+        if not await self.shipper.flush(self.flush_seconds):
+            # A counter seeded now would lack what still waits, for as long as it lives.
+            raise Unavailable(
+                503,
+                "ledger_unavailable",
+                "Spendgate cannot read what was spent before on a budget of this call: try again shortly.",
+                kind="api_error",
+                retry_after_seconds=2,
+            )
         for counter in dict.fromkeys(unknown):
             spent = await self._spent(counter)
             self.holds.seed(counter, spent)

@@ -83,7 +83,7 @@ class Shipper:
     async def _ship(self, batch: list[tuple[Ended, Path | None]]) -> None:
         retrying = AsyncRetrying(
             retry=retry_if_exception_type(Exception),
-            wait=wait_exponential_jitter(initial=0.1, max=RETRY_SECONDS_MAX),
+            wait=wait_exponential_jitter(multiplier=0.1, max=RETRY_SECONDS_MAX),
             before_sleep=lambda state: self._note_failure(state.outcome),
         )
         async for attempt in retrying:

@@ -1,11 +1,12 @@
 """Ended calls into the ledger: call, charge, roll-ups and alert facts in one transaction, once per call id."""
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from operator import attrgetter
 from typing import Any
 
 import orjson
-from sqlalchemy import Table, select
+from sqlalchemy import Dialect, Table, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -46,9 +47,14 @@ async def _add(
 ) -> None:
     """Straight to the driver, in the words that SQLAlchemy has for it: a start after a crash may add 100,000."""
     if rows:
-        compiled = table.insert().compile(dialect=connection.dialect, column_keys=columns)
-        assert tuple(compiled.positiontup or ()) == columns, f"{table.name}: the order of its columns"
-        await connection.exec_driver_sql(str(compiled), rows)
+        await connection.exec_driver_sql(_statement(connection.dialect, table, columns), rows)
+
+
+@lru_cache(maxsize=8)
+def _statement(dialect: Dialect, table: Table, columns: tuple[str, ...]) -> str:
+    compiled = table.insert().compile(dialect=dialect, column_keys=columns)
+    assert tuple(compiled.positiontup or ()) == columns, f"the columns of {table.name} are in another order"
+    return str(compiled)
 
 
 async def raise_alerts(connection: AsyncConnection, alerts: Sequence[Alert]) -> None:
@@ -162,6 +168,8 @@ def _charge(row: CallRow, charge: Charge) -> tuple[Any, ...]:
 
 
 def _json(value: Any) -> str:
+    if not value:  # mostly
+        return "{}" if isinstance(value, dict) else "[]"
     return orjson.dumps(value).decode()
 
 
