@@ -60,13 +60,14 @@ def charge_for(
     estimate: Estimate,
     usage: Usage | None,
     suspect: bool = False,
+    final: bool = True,
     seen: Seen = Seen(),
     service_tier: str = "",
     asked_tier: str = "",
     unpriced: bool = False,
 ) -> Charge | None:
     """The money rules, row by row. None: the hold is released and nothing is charged. `service_tier` is the one that
-    the provider told of."""
+    the provider told of. `final`: no output came after the usage."""
     service_tier = service_tier or _untold_tier(price, asked_tier)
     flags = ("unknown_price",) if unpriced else ()
     if outcome is Outcome.NOT_SENT:
@@ -82,7 +83,7 @@ def charge_for(
         )
     if outcome is Outcome.PROVIDER_REFUSED:
         return Charge(Nanos(0), Basis.REPORTED, Usage(), price.version, flags)
-    if usage is not None and not suspect and outcome is not Outcome.LOST:
+    if usage is not None and final and not suspect and outcome is not Outcome.LOST:
         cost = price.cost(usage, service_tier=service_tier)
         return Charge(cost.nanos, Basis.REPORTED, usage, price.version, flags)
     if outcome in _ESTIMATED:

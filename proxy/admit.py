@@ -219,7 +219,9 @@ class Admission:
         api, reading = call.surface.api, call.reading
         assert api is not None, "only a metered call is priced"
         assert reading is not None, "an unread call cannot be capped"
-        if limit.hold is not HoldMode.CAPPED or limit.nanos is None or self.config.transparent == "exact":
+        if limit.hold is not HoldMode.CAPPED or limit.nanos is None:
+            return False
+        if call.coded or self.config.transparent == "exact":
             return False
         cap = self._affordable_tokens(call, limit.nanos - balance.spent - balance.held)
         if cap is None:

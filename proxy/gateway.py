@@ -160,6 +160,7 @@ class Gateway:
             return
         assert call.surface.api is not None, "a metered surface has an API"
         text = self._decode(request, call.body)
+        call.coded = text is not call.body
         strict = self.admission.must_be_strict(call)
         try:
             call.reading = call.surface.api.read(text, strict=strict)

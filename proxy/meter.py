@@ -30,6 +30,7 @@ class _Streamed:
         self._text: list[str] = []
         self._text_chars = 0
         self._usage: Usage | None = None
+        self._is_last = False  # the usage came after all output so far
         self._problems: list[str] = []
         self._model = ""
         self._id = ""
@@ -44,9 +45,11 @@ class _Streamed:
             and self._usage is None
         ):
             self._problems.append("an event was too large to read")
-        missing = self._usage is None or bool(self._problems)
+        final = self._is_complete or self._is_last
+        missing = self._usage is None or bool(self._problems) or not final
         return Metered(
             usage=self._usage,
+            final=final,
             suspect=self._usage is not None and bool(self._problems),
             suspect_reason="; ".join(self._problems),
             served_model=self._model,
@@ -121,6 +124,7 @@ class ChunkMeter(_Streamed):
             if data is not None and isinstance(data.get("usage"), Mapping):
                 self._note_names(data)
                 self._note_usage(read_usage(data["usage"]))
+                self._is_last = not data.get("choices")
                 if data.get("choices") == []:
                     return True
             elif data is not None and data.get("usage") is not None:
@@ -135,7 +139,9 @@ class ChunkMeter(_Streamed):
         if b"[DONE]" in event and data_of(event) == b"[DONE]":
             self._is_complete = not self._has_failed
             return False
-        if self._usage is None or self._problems:
+        if b'"choices"' in event:
+            self._is_last = self._is_last and b'"usage"' in event and not _is_null_usage(event)
+        if not self._is_last or self._problems:
             self._keep(event)
         return False
 
@@ -193,7 +199,7 @@ class ResponseMeter(_Streamed):
         response = None if data is None else data.get("response")
         if data is None or data.get("type") not in self._ENDS or not isinstance(response, Mapping):
             return
-        self._is_complete = True
+        self._is_complete = self._is_last = True
         told = self._whole(response)
         self._has_failed = self._has_failed or told.failed
         self._model, self._id, self._tier = told.served_model, told.provider_id, told.service_tier
@@ -287,7 +293,8 @@ def _leniently(data: bytes) -> Mapping[str, Any] | None:
 
 
 def _is_null_usage(event: bytes) -> bool:
-    return b'"usage":null' in event or b'"usage": null' in event
+    """Providers write it into every chunk before the last: not worth parsing. Where "usage" stands twice, it is."""
+    return (b'"usage":null' in event or b'"usage": null' in event) and event.count(b'"usage"') == 1
 
 
 def _string(value: Any) -> str:

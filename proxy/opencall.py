@@ -29,6 +29,7 @@ class OpenCall:
     call: Call
     reading: Reading | None = None
     body: bytes = b""
+    coded: bool = False  # the body is compressed: it can be read, but nothing can be spliced into it
     price: Price | None = None  # None: costs nothing (test keys, free paths)
     unpriced: bool = False  # the price is a stand-in for an unknown model's
     estimate: Estimate = FREE

@@ -143,9 +143,8 @@ class Exchange:
         call = self._call
         if call.reading is None or call.surface.api is None:
             return call.body or None
-        plain = "Content-Encoding" not in self._request.headers
         edits = self._relay_parts.config.transparent != "exact" and self._provider.include_usage
-        if not (call.row.stream and plain and edits):
+        if not (call.row.stream and edits) or call.coded:
             return call.body
         body = call.surface.api.forward(call.body, call.reading)
         self._withhold = body is not call.body

@@ -114,6 +114,7 @@ class Till:
             estimate=call.estimate,
             usage=usage,
             suspect=metered is not None and metered.suspect,
+            final=metered is None or metered.final,
             seen=self._seen(call, ending),
             service_tier="" if metered is None else metered.service_tier,
             asked_tier="" if call.reading is None else call.reading.service_tier,
@@ -144,7 +145,7 @@ class Till:
     def _seen(self, call: OpenCall, ending: Ending) -> Seen:
         """Output that passed through us, for calls whose usage block is missing or not to be believed."""
         metered = ending.metered
-        if metered is None or (metered.usage is not None and not metered.suspect) or not metered.output_text:
+        if metered is None or not metered.output_text:
             return Seen()
         text = metered.output_text
         sample = text[:OBSERVED_TEXT_CHARS_MAX]

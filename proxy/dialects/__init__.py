@@ -46,6 +46,7 @@ class Metered:
     """What an answer told. `output_text` is what passed of the answer itself, kept only until the usage is known."""
 
     usage: Usage | None = None
+    final: bool = True  # False: output came after this usage, or with it, and the end of the answer did not
     suspect: bool = False
     suspect_reason: str = ""
     served_model: str = ""

@@ -3,6 +3,7 @@
 import json
 import re
 import zlib
+from collections import Counter
 from typing import Any, NoReturn
 
 import orjson
@@ -23,15 +24,29 @@ def decoded(body: bytes, coding: str, *, limit_bytes: int) -> bytes | None:
     if bits is None:
         return None
     for window in (bits, -15) if coding == "deflate" else (bits,):
-        stream = zlib.decompressobj(window)
         try:
-            plain = stream.decompress(body, limit_bytes + 1)
+            plain = _inflated(body, window, limit_bytes)
         except zlib.error:
             continue
-        if len(plain) > limit_bytes:
+        if plain is not None and len(plain) > limit_bytes:
             raise BadBody("the body is larger than the limit once it is decoded", code="body_too_large")
-        return plain if stream.eof else None
+        return plain
     return None
+
+
+def _inflated(body: bytes, window: int, limit_bytes: int) -> bytes | None:
+    """Of gzip every member, as its readers do; no more than a byte over the limit. None for a body that was cut."""
+    plain = b""
+    while True:
+        stream = zlib.decompressobj(window)
+        plain += stream.decompress(body, limit_bytes + 1 - len(plain))
+        if len(plain) > limit_bytes:
+            return plain
+        if not stream.eof:
+            return None
+        body = stream.unused_data
+        if not body or window != _CODINGS["gzip"]:
+            return plain
 
 
 def json_object(body: bytes, *, strict: bool) -> dict[str, Any]:
@@ -68,26 +83,53 @@ def _finite(text: str) -> float:
     return value
 
 
-def _refuse_doubled(body: bytes) -> None:
-    """`model` twice, or beside `Model`: one parser takes the first, another the last."""
+_OWN_WORDS = frozenset({"tools", "functions", "response_format", "text", "metadata"})
 
-    def pairs(found: list[tuple[str, Any]]) -> None:
-        seen: set[str] = set()
-        for key, _ in found:
-            folded = key.casefold()
-            if folded in seen:
-                name = written(key[:60])
-                raise BadBody(
-                    f'the key "{name}" stands twice in one object', param=name, code="duplicate_key"
-                )
-            seen.add(folded)
+
+class _Alike(dict[str, Any]):
+    """An object with keys that differ in nothing but case: one of them, for the problem."""
+
+    name: str
+
+
+def _refuse_doubled(body: bytes) -> None:
+    """`model` twice, or beside `Model`: one parser takes the first, another the last. In schemas and metadata, whose keys
+    are the caller's own words, only the same word twice is refused."""
+
+    def pairs(found: list[tuple[str, Any]]) -> dict[str, Any]:
+        made = dict(found)
+        if len(made) != len(found):
+            counts = Counter(key for key, _ in found)
+            raise _doubled(counts.most_common(1)[0][0])
+        if len({key.casefold() for key in made}) == len(made):
+            return made
+        alike = _Alike(made)
+        folded = Counter(key.casefold() for key in made)
+        alike.name = next(key for key in reversed(made) if folded[key.casefold()] > 1)
+        return alike
 
     try:
-        json.loads(body.decode("utf-8"), object_pairs_hook=pairs)
+        _refuse_alike(json.loads(body.decode("utf-8"), object_pairs_hook=pairs))
     except RecursionError as error:
         raise BadBody("the body is nested too deeply", code="invalid_json") from error
     except ValueError as error:
         raise BadBody(f"the body is not JSON: {str(error)[:120]}", code="invalid_json") from error
+
+
+def _refuse_alike(value: Any) -> None:
+    if isinstance(value, _Alike):
+        raise _doubled(value.name)
+    if isinstance(value, dict):
+        value = [child for key, child in value.items() if key not in _OWN_WORDS]
+    if isinstance(value, list):
+        for child in value:
+            if isinstance(child, dict | list):
+                _refuse_alike(child)
+
+
+def _doubled(key: str) -> BadBody:
+    name = written(key[:60])
+    return BadBody(f'the key "{name}" stands twice in one object', param=name, code="duplicate_key")
 
 
 # -- reading values ---------------------------------------------------------------------------------------------------

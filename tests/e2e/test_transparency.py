@@ -236,7 +236,11 @@ async def reply_with(spendgate: Spendgate, key: str, reply: dict[str, Any], meth
     [
         (200, [("Content-Type", "application/json; charset=utf-8")], b'{"a":  1}\n'),
         (200, [("Content-Type", "image/png")], bytes(range(256)) * 100),
-        (200, [("Content-Type", "text/plain"), ("Content-Encoding", "gzip")], gzip.compress(b"plain", mtime=0)),
+        (
+            200,
+            [("Content-Type", "text/plain"), ("Content-Encoding", "gzip")],
+            gzip.compress(b"plain", mtime=0),
+        ),
         (200, [("Content-Type", "text/event-stream")], b": comment\r\n\r\ndata: 1\r\n\r\ndata: 2\n\n"),
         (200, [("Set-Cookie", "a=1"), ("Set-Cookie", "b=2; Path=/"), ("X-Odd", "  in  between")], b""),
         (201, [("Location", "/v1/things/1")], b"{}"),

@@ -27,7 +27,8 @@ HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 
 @cache
 def project() -> dict[str, object]:
-    return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    told: dict[str, object] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    return told
 
 
 def modules() -> list[Path]:

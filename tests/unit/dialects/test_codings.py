@@ -32,6 +32,14 @@ def plain(body: bytes, coding: str, limit_bytes: int = 1 << 20) -> bytes | None:
     return decoded(body, coding, limit_bytes=limit_bytes)
 
 
+def test_gzip_of_several_members_is_read_whole_and_bounded_as_a_whole() -> None:
+    twice = gzip.compress(BODY) * 2
+
+    assert plain(twice, "gzip") == BODY * 2
+    with pytest.raises(BadBody):
+        plain(twice, "gzip", 2 * len(BODY) - 1)
+
+
 @pytest.mark.parametrize("coding", ["", "identity"])
 def test_a_plain_body_is_the_very_same_object(coding: str) -> None:
     assert plain(BODY, coding, 1) is BODY

@@ -117,6 +117,24 @@ def test_a_key_that_two_parsers_could_read_differently_is_refused(more: str, key
     assert bad.message == f'the key "{key}" stands twice in one object'
 
 
+@pytest.mark.parametrize(
+    "more",
+    [
+        ',"tools":[{"function":{"parameters":{"properties":{"id":{},"ID":{}}}}}]',
+        ',"metadata":{"team":"a","Team":"b"}',
+        ',"response_format":{"schema":{"properties":{"a":{},"A":{}}}}',
+    ],
+)
+def test_in_schemas_and_metadata_case_makes_a_difference(more: str) -> None:
+    assert read(more).model == "m"
+
+
+def test_case_makes_none_in_messages() -> None:
+    body = b'{"model":"m","messages":[{"role":"user","content":"short","Content":"long"}]}'
+
+    assert (refused(body).code, refused(body).param) == ("duplicate_key", "Content")
+
+
 def test_the_same_key_in_two_objects_is_fine() -> None:
     assert read(',"metadata":{"model":"n"},"tools":[{"model":1},{"model":2}]').model == "m"
 

@@ -26,6 +26,7 @@ def charged(
     usage: Usage | None = None,
     suspect: bool = False,
     seen: Seen = NOTHING_SEEN,
+    final: bool = True,
     service_tier: str = "",
     asked_tier: str = "",
     unpriced: bool = False,
@@ -37,6 +38,7 @@ def charged(
         usage=usage,
         suspect=suspect,
         seen=seen,
+        final=final,
         service_tier=service_tier,
         asked_tier=asked_tier,
         unpriced=unpriced,
@@ -224,3 +226,13 @@ def test_an_answer_that_cannot_be_read_costs_its_input_and_the_likely_output() -
 
     assert (charge.nanos, charge.basis) == (1_000 * IN + 500 * OUT, Basis.ESTIMATED)
     assert charge.flags == ("unreadable",)
+
+
+def test_a_count_that_ran_along_is_a_lower_bound_of_what_was_seen() -> None:
+    early = charged(Outcome.BROKEN, usage=Usage(), final=False, seen=SEEN)
+    late = charged(
+        Outcome.CLIENT_LEFT, usage=Usage(input_tokens=1_000, output_tokens=400), final=False, seen=SEEN
+    )
+
+    assert (early.nanos, early.basis, early.flags) == (1_000 * IN + 40 * OUT, Basis.OBSERVED, ())
+    assert (late.nanos, late.basis, late.flags) == (1_000 * IN + 400 * OUT, Basis.OBSERVED, ())
