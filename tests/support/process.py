@@ -19,6 +19,7 @@ START_SECONDS = 30.0
 STOP_SECONDS = 15.0
 WAIT_SECONDS = 15.0
 TAIL_BYTES = 8_000
+RECENT = "1000"  # calls: what one test makes, and far less than a whole session
 PROVIDER_KEY = "provider-secret-canary"
 NANOS_PER_USD = 1_000_000_000
 
@@ -223,9 +224,9 @@ class Spendgate:
         """A new key of a team; it stands alone on the last line."""
         return self.run("keys", "create", "--team", team, *options).strip().splitlines()[-1]
 
-    def calls(self, tag_prefix: str = "") -> list[LedgerCall]:
+    def calls(self, tag_prefix: str = "", *options: str) -> list[LedgerCall]:
         """The ledger, as users read it."""
-        lines = self.run("calls", "--format", "jsonl").splitlines()
+        lines = self.run("calls", "--format", "jsonl", *options).splitlines()
         found = [LedgerCall(json.loads(line)) for line in lines]
         return [call for call in found if call.tag.startswith(tag_prefix)]
 
@@ -233,7 +234,7 @@ class Spendgate:
         """The one call of that tag; waits until it has ended."""
 
         def look() -> LedgerCall | None:
-            found = [call for call in self.calls() if call.tag == tag]
+            found = [call for call in self.calls("", "--limit", RECENT) if call.tag == tag]
             assert len(found) < 2, f"{tag} stands {len(found)} times in the ledger"
             return found[0] if found else None
 
