@@ -21,7 +21,7 @@ class About:
     ledger: Ledger
     shipper: Shipper
 
-    async def answer(self, request: web.BaseRequest, key: Key) -> Reply:
+    async def answer(self, request: web.BaseRequest, key: Key, request_id: str) -> Reply:
         """Raises BadCall where there is no such page, and, in the same words, where the call is another key's."""
         path = request.raw_path.partition("?")[0]
         if request.method not in ("GET", "HEAD") or not path.startswith(CALLS):
@@ -31,5 +31,9 @@ class About:
             found = await calls.by_id(connection, path.removeprefix(CALLS))
         if found is None or found["key_id"] != key.id:
             raise BadCall(404, "unknown_call", "this key made no such call, or it has not ended yet")
-        headers = [("Content-Type", "application/json"), ("Cache-Control", "no-store")]
+        headers = [
+            ("Content-Type", "application/json"),
+            ("Cache-Control", "no-store"),
+            ("X-Request-ID", request_id),
+        ]
         return reply(request, 200, None, headers, orjson.dumps(found))

@@ -26,6 +26,7 @@ from rules.decide import Refusal
 from rules.policy import Policy
 
 TRACE_HEADER = "X-Trace-ID"
+REQUEST_HEADER = "X-Request-ID"
 BODY_IDLE_SECONDS = 30.0
 
 OwnPage = Callable[[web.BaseRequest], web.StreamResponse | None]
@@ -55,9 +56,10 @@ class Gateway:
             self._pass_gate(request)
             page = self.own_page(request)
             if page is not None:
+                page.headers[REQUEST_HEADER] = call_id
                 return page
             if request.raw_path.startswith(about.PREFIX):
-                return await self.about.answer(request, self._authenticate(request, arrived))
+                return await self.about.answer(request, self._authenticate(request, arrived), call_id)
             way = self._route(request)
             dialect = self.dialects[way.provider]
             key = self._authenticate(request, arrived)

@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import event
 from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, StatementError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
@@ -60,10 +61,33 @@ class Ledger:
         async with self.connect() as connection:
             return await write.ship(connection, records)
 
+    async def ship_possible(self, records: Sequence[Ended]) -> tuple[int, list[tuple[Ended, Exception]]]:
+        """Like `ship`, but a record that the ledger can never take does not keep out the others: it is given back,
+        with the reason. Raises whatever may pass: a full disk, a lost connection."""
+        try:
+            return await self.ship(records), []
+        except Exception as error:
+            if not _is_of_the_record(error):
+                raise
+            if len(records) == 1:
+                return 0, [(records[0], error)]
+        new, refused = 0, list[tuple[Ended, Exception]]()
+        for record in records:
+            one, bad = await self.ship_possible([record])
+            new += one
+            refused += bad
+        return new, refused
+
     async def spent(self, scope: Scope, since_quarter: int, until_quarter: int | None) -> Nanos:
         """What a scope was charged in quarter hours of UTC [since, until)."""
         async with self.connect() as connection:
             return await calls.spent(connection, scope, since_quarter, until_quarter)
+
+
+def _is_of_the_record(error: Exception) -> bool:
+    if isinstance(error, DBAPIError):
+        return isinstance(error, DataError | IntegrityError)
+    return isinstance(error, StatementError | TypeError | ValueError | OverflowError)
 
 
 def sqlite_url(file: Path | None) -> str:

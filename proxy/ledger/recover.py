@@ -28,13 +28,18 @@ async def recover(folder: Path, ledger: Ledger) -> Recovered:
     """Does the same work once however often it runs: a call that is in the ledger changes nothing there. One batch of
     records is in memory at a time, however long the ledger was away."""
     paths, reading = segment_paths(folder), Reading()
-    found = Recovered(findings=reading.findings)
+    found, kept_all = Recovered(findings=reading.findings), False
     with _without_collections():
         for batch in _batches(_ended(paths, reading, found)):
-            found.shipped += await ledger.ship(batch)
+            shipped, refused = await ledger.ship_possible(batch)
+            found.shipped += shipped
+            for record, error in refused:
+                kept_all = True
+                found.findings.append(f"{record.row.call_id}: the ledger refused it: {error}"[:300])
     found.records = reading.records
     for path in paths:  # only now: until here a second death would find all of it again
-        _put_away(path, damaged=any(finding.startswith(path.name) for finding in reading.findings))
+        damaged = kept_all or any(finding.startswith(path.name) for finding in reading.findings)
+        _put_away(path, damaged=damaged)
     return found
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections import deque
+from collections import Counter, deque
 from pathlib import Path
 
 from tenacity import AsyncRetrying, Future, retry_if_exception_type, wait_exponential_jitter
@@ -88,10 +88,16 @@ class Shipper:
         )
         async for attempt in retrying:
             with attempt:
-                await self._ledger.ship([record for record, _ in batch])
+                _, refused = await self._ledger.ship_possible([record for record, _ in batch])
         self.last_error = ""
-        for segment in {segment for _, segment in batch if segment is not None}:
-            self._journal.shipped(segment, sum(1 for _, each in batch if each == segment))
+        for record, error in refused:
+            log.get().error("ledger_refused_call", request_id=record.row.call_id, detail=str(error)[:300])
+        kept = {id(record) for record, _ in refused}  # and their segments with them: nothing is lost
+        segments = Counter(
+            segment for record, segment in batch if segment is not None and id(record) not in kept
+        )
+        for segment, count in segments.items():
+            self._journal.shipped(segment, count)
         self._done += len(batch)
         metrics.BACKLOG.set(self.backlog)
         async with self._progress:

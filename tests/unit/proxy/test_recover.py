@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import select
+from sqlalchemy.exc import OperationalError
 
 from proxy import dialects
 from proxy.auth import Key, Kind
@@ -121,14 +122,16 @@ async def test_recovering_twice_gives_the_same_books(journal: Path, ledger: Ledg
 
 
 async def test_a_ledger_that_fails_leaves_the_journal_for_the_next_start(
-    journal: Path, ledger: Ledger
+    journal: Path, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bad = settled("bad", 1)
-    bad.row.team = None  # type: ignore[assignment]  # any error will do
-    left_behind(journal, settled("good", 2), bad)
+    async def fails(_: object) -> int:
+        raise OperationalError("insert", {}, Exception("disk is full"))
+
+    monkeypatch.setattr(ledger, "ship", fails)
+    left_behind(journal, settled("good", 2))
     files = {path: path.read_bytes() for path in segment_paths(journal)}
 
-    with pytest.raises(Exception, match="NOT NULL"):
+    with pytest.raises(OperationalError):
         await recover(journal, ledger)
 
     assert {path: path.read_bytes() for path in segment_paths(journal)} == files
