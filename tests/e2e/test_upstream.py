@@ -31,13 +31,19 @@ class Raw:
 
     def __init__(self, script: Peer) -> None:
         self._script = script
+        self._writers: list[asyncio.StreamWriter] = []
         self.connections = 0
 
     async def play(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
+        self._writers.append(writer)
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             await self._script(reader, writer)
         writer.close()
+
+    def hang_up(self) -> None:
+        for writer in self._writers:
+            writer.transport.abort()
 
 
 @asynccontextmanager
@@ -56,7 +62,7 @@ async def speaking(
     finally:
         await upstream.close()
         listener.close()
-        await listener.wait_closed()
+        raw.hang_up()
 
 
 async def read_request(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
