@@ -51,7 +51,7 @@ from proxy.watch import watch
 
 JOURNAL = "journal"
 COUNTING_THREADS_MAX = 4
-CERTIFICATE_LOOK_SECONDS = 5.0
+CERTIFICATE_LOOK_SECONDS = 2.0  # a change is loaded at the second look that finds it at rest
 GC_THRESHOLD = (50_000, 20, 50)  # calls make many short-lived objects and hardly a cycle
 
 

@@ -8,6 +8,8 @@ from pydantic import ValidationError
 
 from pricing.document import path_of
 
+SERVER = "spendgate"  # in place of aiohttp's own words, which tell versions
+
 
 class Problem(Exception):
     """What the caller did wrong, or may not do."""

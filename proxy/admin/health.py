@@ -7,6 +7,7 @@ import orjson
 from aiohttp import web
 
 from proxy import clock
+from proxy.admin.answers import SERVER
 from proxy.admin.state import HEALTHY, AdminState
 
 Page = tuple[int, dict[str, Any]]
@@ -43,11 +44,11 @@ def own_page(state: AdminState, request: web.BaseRequest) -> web.StreamResponse 
     if page is None:
         return None
     if request.method not in ("GET", "HEAD"):
-        return web.Response(status=405, headers={"Allow": "GET, HEAD"})
+        return web.Response(status=405, headers={"Allow": "GET, HEAD", "Server": SERVER})
     status, body = page(state)
     return web.Response(
         status=status,
         body=orjson.dumps(body),
         content_type="application/json",
-        headers={"Cache-Control": "no-store"},
+        headers={"Cache-Control": "no-store", "Server": SERVER},
     )

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from proxy import clock, metrics
 from proxy.admin import health, keys
-from proxy.admin.answers import Problem, answer, invalid
+from proxy.admin.answers import SERVER, Problem, answer, invalid
 from proxy.admin.doors import Door, at, guard
 from proxy.admin.instants import instant_of
 from proxy.admin.report import Wanted, report
@@ -39,7 +39,12 @@ def admin_application(state: AdminState) -> web.Application:
         ("POST", "/api/v1/control/flush", Door.ADMINS, _flush),
     ):
         application.router.add_route(method, path, at(door, state, handler))
+    application.on_response_prepare.append(_sign)
     return application
+
+
+async def _sign(_: web.Request, response: web.StreamResponse) -> None:
+    response.headers["Server"] = SERVER
 
 
 # -- keyless --------------------------------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ async def test_health_is_told_on_both_listeners_without_a_key(spendgate: Spendga
         assert body["status"] == "healthy"
         assert isinstance(body["uptime_seconds"], int)
         assert body["version"]
+        assert told.header("Server") == "spendgate"
     assert (await page(spendgate.url, path)).header("X-Request-ID")
 
 
