@@ -76,7 +76,7 @@ class Till:
     def finish(self, call: OpenCall, ending: Ending) -> Charge | None:
         """Settle or release the hold, exactly once, and write down what the call cost and why."""
         self._end(call)
-        charge = self._charge(call, ending)
+        charge = self._surely_charged(call, ending)
         if call.hold is not None:
             self._settle(call, call.hold, charge, ending)
         self._complete_row(call, ending, charge)
@@ -98,6 +98,16 @@ class Till:
         assert not call.ended, f"call {call.row.call_id} ended twice"
         call.ended = True
         metrics.IN_FLIGHT.dec()
+
+    def _surely_charged(self, call: OpenCall, ending: Ending) -> Charge | None:
+        """A fault of ours in reading an answer must not make the call free, nor keep its hold."""
+        try:
+            return self._charge(call, ending)
+        except Exception as error:  # noqa: BLE001 - whatever it is
+            log.get().error("charge_failed", request_id=call.row.call_id, detail=repr(error)[:300])
+            call.row.flags.append("charge_failed")
+            sent = ending.outcome is not Outcome.NOT_SENT
+            return self._charge(call, Ending(Outcome.FAILED, ending.status)) if sent else None
 
     def _charge(self, call: OpenCall, ending: Ending) -> Charge | None:
         metered = ending.metered
@@ -129,6 +139,8 @@ class Till:
             return call.price
         found = self._find_price(call.call.provider, served, call.row.at)
         if found is None:
+            if not served.lower().startswith(call.call.model.lower()):
+                call.row.flags.append("served_unknown_model")
             return call.price
         if not served.startswith(call.call.model) and found.model != call.price.model:
             call.row.flags.append("served_other_model")
