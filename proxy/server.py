@@ -202,8 +202,11 @@ async def read_body(request: web.BaseRequest, *, limit_bytes: int, idle_seconds:
 
     Raises TooLarge or Slow."""
     content = request.content
-    if content.is_eof() and not content.total_bytes:
-        return b""
+    if content.is_eof():  # it came together with the head: nothing to wait for
+        body = content.read_nowait()
+        if len(body) > limit_bytes:
+            raise TooLarge
+        return body
     if "Expect" in request.headers and not content.total_bytes and request.version != HttpVersion10:
         _write(request, b"HTTP/1.1 100 Continue\r\n\r\n")
         request._payload_writer.output_size = 0

@@ -56,4 +56,5 @@ async def test_text_that_is_hard_to_count_holds_up_nobody_else(
         assert [reply.status for reply in others] == [200] * 3
         await asyncio.wait_for(hard.read_head(), 30)
         assert hard.status == 200
-    assert spendgate.call(tag)["estimate_basis"].startswith("tiktoken")
+    # With ample room a call does not wait for its count, and may end before it.
+    assert spendgate.call(tag)["estimate_basis"].startswith(("tiktoken", "bytes"))
