@@ -1,47 +1,31 @@
 """What a provider asks for a model, and what a usage costs at it: exact integers, rounded up once a call."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, time
 
 from pricing.money import Nanos
+from pricing.parts import FILE_SEARCH_DEAREST, WEB_SEARCH_DEAREST, Part, parts_of, unpriced
+from pricing.rates import MILLION, PER, Rates
 from pricing.usage import Usage
 
-MILLION = 1_000_000
+__all__ = [
+    "EVERY_DAY",
+    "FILE_SEARCH_DEAREST",
+    "MILLION",
+    "PER",
+    "STANDARD",
+    "WEB_SEARCH_DEAREST",
+    "Cost",
+    "Part",
+    "Price",
+    "Rates",
+    "Tariff",
+    "Tier",
+    "Window",
+]
 
-
-@dataclass(frozen=True, slots=True)
-class Rates:
-    """Nano-dollars per million units, except where a name says otherwise. None: as the class it is part of;
-    a class is never free because nobody wrote its price down."""
-
-    input: int = 0
-    output: int = 0
-    cache_read: int | None = None
-    cache_write: int | None = None
-    cache_write_1h: int | None = None
-    cache_write_12h: int | None = None
-    input_audio: int | None = None
-    input_image: int | None = None
-    output_audio: int | None = None
-    output_image: int | None = None
-    web_search: int = 0  # nano-dollars each
-
-    @property
-    def dearest_input(self) -> int:
-        """What an input token can cost at most: a cache write costs more than plain input."""
-        every = (
-            self.input,
-            self.cache_write,
-            self.cache_write_1h,
-            self.cache_write_12h,
-            self.input_audio,
-            self.input_image,
-        )
-        return max(rate for rate in every if rate is not None)
-
-    @property
-    def dearest_output(self) -> int:
-        return max(rate for rate in (self.output, self.output_audio, self.output_image) if rate is not None)
+_SCALE = 9_000_000  # the least number that a million and an hour both divide: sums stay whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,26 +52,23 @@ class Tariff:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """One line of a cost: so many of a class at a rate (nano-dollars per million, or each for searches)."""
-
-    name: str
-    quantity: int
-    rate: int
-
-
-@dataclass(frozen=True, slots=True)
 class Cost:
+    """`unpriced` names the classes that were used and whose price nobody knows: they are billed as the dearest that
+    is known, or where there is nothing to go by not at all."""
+
     nanos: Nanos
     parts: tuple[Part, ...]
+    unpriced: tuple[str, ...] = ()
 
 
 STANDARD = ("", "auto", "default", "standard", "standard_only")
+EVERY_DAY = frozenset(range(1, 8))
 
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """One model of one provider from a date on. `variants` are tariffs by service tier: batch, flex, priority, fast."""
+    """One model of one provider from a date on. `variants` are tariffs by service tier: batch, flex, priority, fast.
+    `windows` are hours of the day, in UTC, at which another price holds."""
 
     provider: str
     model: str
@@ -96,16 +77,25 @@ class Price:
     variants: Mapping[str, Tariff] = field(default_factory=dict)
     context_tokens: int | None = None
     output_tokens_max: int | None = None
+    windows: tuple["Window", ...] = ()
+    audio_seconds_min: int = 0  # a shorter sound is billed as this
+
+    @property
+    def by_token(self) -> bool:
+        """Is a token billed at all? False for what is billed by time, character or page, and for what is free."""
+        return self.standard.rates.input > 0 or self.standard.rates.output > 0
+
+    def at(self, when: datetime) -> "Price":
+        """This price, or that of the last window that holds at the instant."""
+        return next((window.price for window in reversed(self.windows) if window.holds(when)), self)
 
     def cost(self, usage: Usage, *, service_tier: str = "") -> Cost:
         """What a usage costs. A tier that is not in the catalogue is billed at the dearer of the standard and the
         dearest known tariff: an unknown tier is more often a dear one than a cheap one."""
         rates = self.tariff(service_tier).rates_for(usage.input_tokens)
-        parts = tuple(_parts(usage, rates))
-        micro = sum(
-            part.quantity * part.rate * (MILLION if part.name == "web_search" else 1) for part in parts
-        )
-        return Cost(Nanos(-(-micro // MILLION)), parts)
+        parts = tuple(parts_of(usage, rates, self.audio_seconds_min))
+        scaled = sum(part.quantity * part.rate * (_SCALE // part.per) for part in parts)
+        return Cost(Nanos(-(-scaled // _SCALE)), parts, tuple(unpriced(usage, rates)))
 
     def tariff(self, service_tier: str) -> Tariff:
         if service_tier in STANDARD:
@@ -119,61 +109,21 @@ class Price:
         )
 
 
-def _parts(usage: Usage, rates: Rates) -> Iterator[Part]:
-    """Classes nest; what a part takes is taken from the whole it is part of, so that nothing is billed twice."""
-    write = rates.input if rates.cache_write is None else rates.cache_write
-    within_input = (
-        (
-            "cache_read",
-            usage.cache_read_tokens,
-            rates.input if rates.cache_read is None else rates.cache_read,
-        ),
-        ("cache_write", usage.cache_write_tokens, write),
-        (
-            "cache_write_1h",
-            usage.cache_write_1h_tokens,
-            write if rates.cache_write_1h is None else rates.cache_write_1h,
-        ),
-        (
-            "cache_write_12h",
-            usage.cache_write_12h_tokens,
-            write if rates.cache_write_12h is None else rates.cache_write_12h,
-        ),
-        (
-            "input_audio",
-            usage.input_audio_tokens,
-            rates.input if rates.input_audio is None else rates.input_audio,
-        ),
-        (
-            "input_image",
-            usage.input_image_tokens,
-            rates.input if rates.input_image is None else rates.input_image,
-        ),
-    )
-    within_output = (
-        (
-            "output_audio",
-            usage.output_audio_tokens,
-            rates.output if rates.output_audio is None else rates.output_audio,
-        ),
-        (
-            "output_image",
-            usage.output_image_tokens,
-            rates.output if rates.output_image is None else rates.output_image,
-        ),
-    )
-    yield from _nested("input", usage.input_tokens, rates.input, within_input)
-    yield from _nested("output", usage.output_tokens, rates.output, within_output)
-    if usage.web_searches:
-        yield Part("web_search", usage.web_searches, rates.web_search)
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Hours of a day, from `start` up to but without `end`, in UTC. One that ends before it starts goes over midnight
+    and belongs to the day on which it starts."""
 
+    start: time
+    end: time
+    price: Price
+    days: frozenset[int] = EVERY_DAY  # of the week: Monday is 1
 
-def _nested(name: str, total: int, rate: int, within: tuple[tuple[str, int, int], ...]) -> Iterator[Part]:
-    left = total
-    for inner, quantity, inner_rate in within:
-        taken = min(quantity, left)
-        left -= taken
-        if taken:
-            yield Part(inner, taken, inner_rate)
-    if left:
-        yield Part(name, left, rate)
+    def holds(self, when: datetime) -> bool:
+        there = when.astimezone(UTC)
+        now, day = there.time(), there.isoweekday()
+        if self.start <= self.end:
+            return self.start <= now < self.end and day in self.days
+        if now >= self.start:
+            return day in self.days
+        return now < self.end and (day - 2) % 7 + 1 in self.days

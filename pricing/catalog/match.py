@@ -37,3 +37,18 @@ def _any(matchers: list[Matches]) -> Matches:
 
 def _all(matchers: list[Matches]) -> Matches:
     return lambda name: all(each(name) for each in matchers)
+
+
+class LazyMatcher:
+    """A clause that is made into a function when it is first asked: most are never."""
+
+    __slots__ = ("_clause", "_matches")
+
+    def __init__(self, clause: Mapping[str, Any]) -> None:
+        self._clause = clause
+        self._matches: Matches | None = None
+
+    def __call__(self, name: str) -> bool:
+        if self._matches is None:
+            self._matches = matcher(self._clause)
+        return self._matches(name)

@@ -79,7 +79,7 @@ def test_no_exponent_and_no_trailing_zero_is_ever_shown(amount: int) -> None:
 def test_a_cost_is_the_exact_sum_of_its_parts_rounded_up_once(rates: Rates, usage: Usage) -> None:
     cost = price(rates).cost(usage)
     tokens = [part for part in cost.parts if part.name != "web_search"]
-    searches = usage.web_searches * rates.web_search
+    searches = usage.web_searches * (rates.web_search or 0)
 
     exact = searches + sum(Fraction(part.quantity * part.rate, MILLION) for part in tokens)
 
@@ -103,7 +103,7 @@ def test_no_bill_is_above_all_of_it_at_the_dearest_rates(rates: Rates, usage: Us
     most = (
         usage.input_tokens * max(rates.dearest_input, read)
         + usage.output_tokens * rates.dearest_output
-        + usage.web_searches * rates.web_search * MILLION
+        + usage.web_searches * (rates.web_search or 0) * MILLION
     )
 
     assert price(rates).cost(usage).nanos <= -(-most // MILLION)

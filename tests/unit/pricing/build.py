@@ -30,6 +30,7 @@ def price(
     rates: Rates | None = None,
     *,
     model: str = "m-1",
+    provider: str = "maker",
     tariff: Tariff | None = None,
     variants: dict[str, Tariff] | None = None,
     context_tokens: int | None = 128_000,
@@ -38,7 +39,7 @@ def price(
     """Two dollars a million in and ten out, unless told otherwise."""
     standard = tariff or Tariff(rates or Rates(input=per_mtok("2"), output=per_mtok("10")))
     return Price(
-        "maker", model, f"maker/{model}@1", standard, variants or {}, context_tokens, output_tokens_max
+        provider, model, f"{provider}/{model}@1", standard, variants or {}, context_tokens, output_tokens_max
     )
 
 

@@ -32,7 +32,9 @@ def found(provider: str, model: str) -> str | None:
         ("ft:gpt-4o-mini-2024-07-18:acme:x:1", "ft:gpt-4o-mini"),
         ("ft:gpt-3.5-turbo-0125:acme::id", "ft:gpt-3.5-turbo-"),
         ("ft:gpt-4o:acme::id", "ft:gpt-4o"),
-        ("ft:gpt-4.1-2025-04-14:acme::id", "gpt-4.1"),  # a fine-tune without a price: its base
+        ("ft:gpt-4.1-2025-04-14:acme::id", "ft:gpt-4.1"),
+        ("gpt-4o-20240513", "gpt-4o-2024-05-13"),  # that snapshot in other writing, not the cheaper model
+        ("openai/gpt-4o", "gpt-4o"),
     ],
 )
 def test_a_name_in_all_its_forms_finds_the_price_of_its_model(asked: str, model: str) -> None:
@@ -63,10 +65,54 @@ def test_dated_names_of_anthropic_find_their_model(asked: str, model: str) -> No
         ("nobody", "gpt-4o"),
         ("openai", "gpt-4o" + "-" * NAME_CHARS_MAX),
         ("openai", "ft:nope:acme::id"),
+        ("openai", "ft:gpt-5-2025-08-07:acme::id"),  # its base is cheaper
+        ("openai", "gpt-4o:free"),  # a route of OpenRouter's, of nobody else
+        ("azure", "our-own-deployment"),
     ],
 )
 def test_a_name_that_nobody_knows_has_no_price(provider: str, asked: str) -> None:
     assert found(provider, asked) is None
+
+
+@pytest.mark.parametrize(
+    ("provider", "asked", "seller", "model"),
+    [
+        ("gemini", "models/gemini-2.5-pro", "google", "gemini-2.5-pro"),
+        ("Gemini", "publishers/google/models/gemini-2.5-pro", "google", "gemini-2.5-pro"),
+        ("xai", "grok-3", "x-ai", "grok-3"),
+        ("bedrock", "us.amazon.nova-2-lite-v1:0", "aws", "regional.amazon.nova-2-lite-v1:0"),
+        ("openrouter", "openai/gpt-4o:nitro", "openrouter", "openai/gpt-4o"),
+        ("openrouter", "OpenAI/gpt-4o:Online", "openrouter", "openai/gpt-4o"),
+        ("openrouter", "deepseek/deepseek-r1:free", "openrouter", "deepseek/deepseek-r1:free"),
+        ("azure", "gpt-4.1-nano", "openai", "gpt-4.1-nano"),  # sold there at its maker's price
+        ("azure", "gpt-41-nano", "openai", "gpt-4.1-nano"),
+        ("azure-openai", "phi-4", "azure", "phi-4"),
+        ("vertex_ai", "claude-sonnet-4-5@20250929", "google", "claude-sonnet-4-5"),
+        ("fireworks", "accounts/fireworks/models/gpt-oss-20b", "fireworks", "gpt-oss-20b"),
+    ],
+)
+def test_providers_and_names_in_the_forms_of_gateways_find_their_price(
+    provider: str, asked: str, seller: str, model: str
+) -> None:
+    known = BOOK.find(provider, asked, TODAY)
+
+    assert known is not None
+    assert (known.provider, known.model) == (seller, model)
+
+
+def test_a_provider_by_another_name_is_the_same_provider() -> None:
+    names = ("openai", "OpenAI", "vertex_ai", "our-own-server")
+
+    assert [BOOK.provider(name) for name in names] == ["openai", "openai", "google", "our-own-server"]
+
+
+def test_a_deployment_name_that_two_models_would_have_without_dots_is_nobodys() -> None:
+    book = PriceBook(
+        [entry(price(model="m-1.1", provider="azure")), entry(price(model="m-11.", provider="azure"))]
+    )
+
+    assert book.find("azure", "m-11", TODAY) is None
+    assert PriceBook([entry(price(model="m-1.1", provider="azure"))]).find("azure", "m-11", TODAY) is not None
 
 
 def dated(*starts: datetime) -> PriceBook:
@@ -131,7 +177,33 @@ def test_an_unknown_model_is_charged_at_its_providers_dearest() -> None:
     assert book.dearest("nobody", TODAY) is dear
 
 
-@pytest.mark.parametrize("provider", ["openai", "anthropic"])
+def test_the_dearest_is_that_of_the_minute() -> None:
+    book = dated(TODAY, TODAY + timedelta(minutes=1))
+
+    found = [book.dearest("maker", TODAY + timedelta(seconds=n)).standard.rates.input for n in (0, 59, 60)]
+    assert found == [per_mtok("1"), per_mtok("1"), per_mtok("2")]
+
+
+def test_where_nothing_is_billed_by_the_token_the_dearest_is_that_of_all() -> None:
+    free = entry(price(Rates(audio_hour=per_mtok("1")), model="voice", provider="voices"))
+    book = PriceBook([free, entry(price())])
+
+    assert book.dearest("voices", TODAY).model == "m-1"
+    with pytest.raises(LookupError):
+        PriceBook([free]).dearest("voices", TODAY)
+
+
+def test_the_dearest_of_a_provider_that_sells_others_models_may_be_one_of_these() -> None:
+    dear = price(Rates(input=per_mtok("1"), output=per_mtok("80")), model="dear")
+    book = PriceBook(
+        [entry(dear), entry(price(model="m-2", provider="azure"))], fallbacks={"azure": ["maker"]}
+    )
+
+    assert book.dearest("azure", TODAY) is dear
+    assert book.suggest("azure", "daer") == "dear"
+
+
+@pytest.mark.parametrize("provider", ["openai", "anthropic", "openrouter"])
 def test_no_price_of_the_catalogue_puts_out_for_more_than_its_dearest(provider: str) -> None:
     dearest = BOOK.dearest(provider, TODAY).standard.rates.output
 
