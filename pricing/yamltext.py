@@ -81,7 +81,7 @@ class Reader:
             if not isinstance(key_node, yaml.ScalarNode):
                 self.note(place, "a key must be a plain word", "write it as text", line)
                 continue
-            key = str(key_node.value)
+            key = self._whole(str(key_node.value), place, line)
             here = (*place, key)
             if key == "<<":
                 self.note(place, "merge keys (<<) are not read", "write it out", line)
@@ -94,7 +94,7 @@ class Reader:
 
     def _scalar(self, node: yaml.ScalarNode, place: Place, line: int) -> Any:
         tag = node.tag.removeprefix("tag:yaml.org,2002:")
-        text = str(node.value)
+        text = self._whole(str(node.value), place, line)
         if tag == "null":
             return None
         if tag == "bool":
@@ -105,6 +105,15 @@ class Reader:
             self.note(place, f"the tag {node.tag[:80]} is not read", "write a plain value", line)
             return None
         return self._expand(text, place, line)
+
+    def _whole(self, text: str, place: Place, line: int) -> str:
+        """JSON writes a character such as an emoji as two halves. A lone half can be stored and shown nowhere."""
+        halves = text.encode("utf-16-le", "surrogatepass")
+        try:
+            return halves.decode("utf-16-le")
+        except UnicodeDecodeError:
+            self.note(place, "holds half a character (\\ud800 to \\udfff)", "write the whole character", line)
+            return halves.decode("utf-16-le", "replace")
 
     def _number(self, text: str, place: Place, line: int) -> int | Decimal | None:
         plain = text.replace("_", "")

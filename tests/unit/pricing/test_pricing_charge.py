@@ -236,3 +236,12 @@ def test_a_count_that_ran_along_is_a_lower_bound_of_what_was_seen() -> None:
 
     assert (early.nanos, early.basis, early.flags) == (1_000 * IN + 40 * OUT, Basis.OBSERVED, ())
     assert (late.nanos, late.basis, late.flags) == (1_000 * IN + 400 * OUT, Basis.OBSERVED, ())
+
+
+def test_the_input_that_was_told_before_the_output_counts_when_the_answer_breaks_off() -> None:
+    """Anthropic tells what was read from its cache at the start: far cheaper than what a count can know."""
+    told = Usage(input_tokens=1_000, cache_read_tokens=900, output_tokens=1)
+    charge = charged(Outcome.BROKEN, usage=told, final=False, seen=SEEN)
+
+    assert (charge.usage.cache_read_tokens, charge.usage.output_tokens) == (900, 40)
+    assert charge.nanos == PRICE.cost(charge.usage).nanos

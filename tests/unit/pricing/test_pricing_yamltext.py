@@ -168,6 +168,18 @@ def nested(depth: int) -> str:
     return "a: " + "[" * depth + "]" * depth
 
 
+def test_a_character_written_as_two_halves_is_one_as_in_json() -> None:
+    assert value(r'"\ud83d\ude00 \u00e9"') == "😀 é"
+
+
+@pytest.mark.parametrize("text", [r'x: "a\ud800"', r'"\udc00": 1', r'x: {y: ["\ude00\ud83d"]}'])
+def test_half_a_character_is_told_and_goes_no_further(text: str) -> None:
+    (problem,) = noted(text)
+
+    assert "holds half a character" in problem.message
+    str(read(text)).encode()
+
+
 def test_depth_has_a_limit() -> None:
     assert parse(nested(DEPTH_MAX), file="f.yaml", environ={}).problems == ()
     assert f"deeper than {DEPTH_MAX}" in refused(nested(DEPTH_MAX + 1)).message
