@@ -77,8 +77,10 @@ def test_null_is_as_good_as_absent() -> None:
         ({"max_tokens": 7, "max_completion_tokens": 8}, 8, ("max_completion_tokens", "max_tokens")),
         ({"max_tokens": 9, "max_completion_tokens": 8}, 9, ("max_completion_tokens", "max_tokens")),
         ({"max_tokens": None, "max_completion_tokens": 8}, 8, ("max_completion_tokens",)),
-        ({"max_tokens": 0}, 0, ("max_tokens",)),
-        ({"max_output_tokens": 5}, None, ()),
+        ({"max_tokens": 9, "max_output_tokens": 50}, 50, ("max_tokens", "max_output_tokens")),
+        ({"max_tokens": 0}, None, ("max_tokens",)),
+        ({"max_tokens": 9, "max_completion_tokens": 0}, None, ("max_completion_tokens", "max_tokens")),
+        ({"max_output_tokens": 5}, None, ("max_output_tokens",)),
     ],
 )
 def test_the_largest_of_a_chat_calls_limits_is_what_it_may_write(
@@ -92,8 +94,9 @@ def test_the_largest_of_a_chat_calls_limits_is_what_it_may_write(
 def test_responses_are_limited_by_a_name_of_their_own() -> None:
     reading = read("responses", input="hi", max_output_tokens=64, max_tokens=9, background=True)
 
-    assert (reading.output_tokens_max, reading.limit_names) == (64, ("max_output_tokens",))
+    assert (reading.output_tokens_max, reading.limit_names) == (64, ("max_tokens", "max_output_tokens"))
     assert reading.background
+    assert read("responses", input="hi", max_tokens=9).output_tokens_max is None
 
 
 def test_completions_write_sixteen_tokens_unless_told_otherwise() -> None:
@@ -241,7 +244,8 @@ def test_the_payload_of_audio_and_files_is_bytes_and_never_text() -> None:
         {"type": "file", "file": {"filename": "a.pdf", "file_data": data}},
     ).prompt
 
-    assert (prompt.attachment_bytes, prompt.texts, prompt.hidden) == (600, ("user",), False)
+    assert (prompt.attachment_bytes, prompt.texts) == (600, ("user",))
+    assert prompt.hidden, "a compressed file holds more than its bytes"
 
 
 def picture(raw: bytes, **more: Any) -> Image:
@@ -254,21 +258,31 @@ def picture(raw: bytes, **more: Any) -> Image:
 @pytest.mark.parametrize(
     "raw",
     [
-        b"\x89PNG\r\n\x1a\n" + bytes(8) + struct.pack(">II", 640, 480) + bytes(9),
-        b"GIF89a" + struct.pack("<HH", 640, 480) + bytes(9),
+        b"\x89PNG\r\n\x1a\n\x00\x00\x00\x0dIHDR" + struct.pack(">II", 640, 480) + bytes(9),
         b"\xff\xd8\xff\xe0\x00\x04\x00\x00\xff\xc0\x00\x11\x08" + struct.pack(">HH", 480, 640) + bytes(9),
         b"RIFF\x00\x00\x00\x00WEBPVP8X" + bytes(8) + b"\x7f\x02\x00\xdf\x01\x00",
         b"RIFF\x00\x00\x00\x00WEBPVP8L" + bytes(5) + struct.pack("<I", 639 | 479 << 14) + bytes(9),
         b"RIFF\x00\x00\x00\x00WEBPVP8 " + bytes(10) + struct.pack("<HH", 640, 480),
     ],
-    ids=["png", "gif", "jpeg", "webp extended", "webp lossless", "webp lossy"],
+    ids=["png", "jpeg", "webp extended", "webp lossless", "webp lossy"],
 )
 def test_the_size_of_a_picture_in_the_body_is_read_from_its_head(raw: bytes) -> None:
     assert picture(raw, detail="high") == Image("high", 640, 480)
 
 
 @pytest.mark.parametrize(
-    "raw", [b"", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xc0", b"RIFF\0\0\0\0WEBPVP8X", b"BM"]
+    "raw",
+    [
+        b"",
+        b"\x89PNG\r\n\x1a\n",
+        b"\x89PNG\r\n\x1a\n\x00\x00\x00\x0dtEXt" + struct.pack(">II", 1, 1) + bytes(9),
+        b"GIF89a" + struct.pack("<HH", 1, 1) + bytes(9),
+        b"\xff\xd8\xff\xc0",
+        b"\xff\xd8\xff\xff\x00\x02\xff\xc0\x00\x11\x08" + struct.pack(">HH", 1, 1) + bytes(9),
+        b"RIFF\0\0\0\0WEBPVP8X",
+        b"RIFF\0\0\0\0WEBPXXXX" + bytes(10) + struct.pack("<HH", 1, 1),
+        b"BM",
+    ],
 )
 def test_a_picture_that_cannot_be_read_is_counted_without_a_size(raw: bytes) -> None:
     assert picture(raw) == Image("auto", None, None)

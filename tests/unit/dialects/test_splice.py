@@ -156,6 +156,17 @@ def test_what_is_forwarded_differs_in_nothing_but_include_usage(call: tuple[dict
             '"max_tokens":10,"max_completion_tokens":50',
         ),
         ("chat/completions", '"max_completion_tokens":null', '"max_completion_tokens":50'),
+        ("chat/completions", '"max_completion_tokens":0', '"max_completion_tokens":50'),
+        (
+            "chat/completions",
+            '"max_tokens":10,"max_output_tokens":900',
+            '"max_tokens":10,"max_output_tokens":50',
+        ),
+        (
+            "responses",
+            '"max_output_tokens":0,"max_tokens":900',
+            '"max_output_tokens":50,"max_tokens":50',
+        ),
         ("completions", '"max_tokens":900', '"max_tokens":50'),
         ("responses", '"max_output_tokens":900', '"max_output_tokens":50'),
         ("embeddings", '"dimensions":256', '"dimensions":256'),
@@ -179,6 +190,12 @@ def test_a_call_without_a_limit_gets_one(path: str, name: str) -> None:
     body = '{"model":"m","messages":[]}'
 
     assert capped(body, 50, path) == f'{{"{name}":50,"model":"m","messages":[]}}'
+
+
+def test_another_apis_limit_is_lowered_but_does_not_stand_for_ones_own() -> None:
+    body = '{"max_output_tokens":900,"model":"m","messages":[]}'
+
+    assert capped(body, 50) == '{"max_completion_tokens":50,"max_output_tokens":50,"model":"m","messages":[]}'
 
 
 # -- the splice itself ----------------------------------------------------------------------------------------------

@@ -13,6 +13,12 @@ METERED = [
     ("completions", "completions", Operation.LLM),
     ("embeddings", "embeddings", Operation.EMBEDDING),
     ("responses", "responses", Operation.LLM),
+    ("images/generations", "images", Operation.IMAGE),
+    ("images/edits", "image_edits", Operation.IMAGE),
+    ("images/variations", "image_variations", Operation.IMAGE),
+    ("audio/speech", "speech", Operation.AUDIO),
+    ("audio/transcriptions", "transcriptions", Operation.AUDIO),
+    ("audio/translations", "translations", Operation.AUDIO),
 ]
 FREE = [
     ("GET", "/v1/models"),
@@ -28,7 +34,6 @@ FREE = [
     ("DELETE", "/v1/responses/resp_1"),
     ("POST", "/v1/responses/resp_1/cancel"),
     ("POST", "/v1/responses/input_tokens"),
-    ("POST", "/v1/moderations"),
     ("POST", "/v1/conversations"),
     ("POST", "/v1/conversations/conv_1/items"),
     ("GET", "/v1/files"),
@@ -41,12 +46,8 @@ FREE = [
     ("GET", "/v1/fine_tuning/jobs"),
 ]
 DEAR = [
-    ("/v1/images/generations", Operation.IMAGE),
-    ("/v1/images/edits", Operation.IMAGE),
-    ("/v1/images/variations", Operation.IMAGE),
-    ("/v1/audio/speech", Operation.AUDIO),
-    ("/v1/audio/transcriptions", Operation.AUDIO),
-    ("/v1/audio/translations", Operation.AUDIO),
+    ("/v1/images/upscales", Operation.IMAGE),
+    ("/v1/audio/voices", Operation.AUDIO),
     ("/v1/batches", Operation.OTHER),
     ("/v1/fine_tuning/jobs", Operation.OTHER),
     ("/v1/videos", Operation.OTHER),
@@ -98,6 +99,14 @@ def test_reading_storing_and_counting_are_free(method: str, path: str) -> None:
     surface = DIALECT.surface(method, path)
 
     assert (surface.kind, surface.api) == ("free", None)
+
+
+def test_moderations_are_free_and_can_be_read() -> None:
+    surface = DIALECT.surface("POST", "/v1/moderations")
+
+    assert surface.kind == "free"
+    assert surface.api is not None
+    assert surface.api.name == "moderations"
 
 
 @pytest.mark.parametrize(("path", "operation"), DEAR)
