@@ -22,10 +22,16 @@ class Tariff:
 
 # The published prices per million tokens, e.g. gpt-4o-mini: $0.15 in, $0.075 cached, $0.60 out.
 TARIFFS = {
+    "gpt-4o-mini@priority": Tariff(250, 125, 1000),
     "gpt-4o-mini": Tariff(150, 75, 600),
+    "gpt-4o-2024-05-13": Tariff(5000, 5000, 15_000),
     "gpt-4o": Tariff(2500, 1250, 10_000),
     "gpt-4.1-mini": Tariff(400, 100, 1600),
+    "ft:gpt-4.1-mini": Tariff(800, 200, 3200),
+    "ft:gpt-4o-mini": Tariff(300, 150, 1200),
     "text-embedding-3-small": Tariff(20, 20, 0),
+    "gemini-2.5-flash": Tariff(300, 30, 2500),
+    "gemini-embedding-001": Tariff(150, 150, 0),
 }
 
 

@@ -25,12 +25,21 @@ from typing import Any, NoReturn
 
 from aiohttp import web
 
-from tests.support import shapes
+from tests.support import anthropic_shapes, gemini_shapes, media_shapes, shapes
+from tests.support.anthropic_shapes import MessageAsked, MessageShape
 from tests.support.bill import BillWriter, Work
+from tests.support.gemini_shapes import GeminiAsked, GeminiShape
 from tests.support.script import HEADER, Script, read
 from tests.support.shapes import Asked, StreamShape
 
-METERED = ("/chat/completions", "/completions", "/embeddings", "/responses")
+METERED = (
+    "/chat/completions",
+    "/completions",
+    "/embeddings",
+    "/responses",
+    anthropic_shapes.PATH,
+    *gemini_shapes.METERED,
+)
 HANG_SECONDS_MAX = 60.0  # a hang ends at last, should a test forget it
 LATE_SECONDS = 0.2
 GARBAGE = b"\x16\x03\x01 this is not HTTP\r\n\r\n"
@@ -52,6 +61,46 @@ class Job:
     work: Work
     ended: bool = False  # its last line is on the bill
 
+    @property
+    def is_message(self) -> bool:
+        return isinstance(self.ask, MessageAsked)
+
+
+# -- whose wire shape -----------------------------------------------------------------------------------------------
+
+
+def asked(target: str, body: Any, script: Script) -> Asked:
+    path = target.partition("?")[0]
+    if path.endswith(gemini_shapes.METERED):
+        return gemini_shapes.asked(target, body, script)
+    if path.endswith(anthropic_shapes.PATH):
+        return anthropic_shapes.asked(path, body, script)
+    return shapes.asked(path, body, script)
+
+
+def usage_blocks(ask: Asked, work: Work, script: Script) -> list[Any]:
+    if isinstance(ask, MessageAsked):
+        return anthropic_shapes.usage_blocks(ask, work, script)
+    if isinstance(ask, GeminiAsked):
+        return gemini_shapes.usage_blocks(ask, work, script)
+    return shapes.usage_blocks(ask, work, script)
+
+
+def answer(ask: Asked, answer_id: str, model: str, text: str, blocks: list[Any]) -> dict[str, Any]:
+    if isinstance(ask, MessageAsked):
+        return anthropic_shapes.answer(ask, answer_id, model, text, blocks)
+    if isinstance(ask, GeminiAsked):
+        return gemini_shapes.answer(ask, answer_id, model, text, blocks)
+    return shapes.answer(ask, answer_id, model, text, blocks)
+
+
+def stream_shape(ask: Asked, answer_id: str, model: str) -> StreamShape:
+    if isinstance(ask, MessageAsked):
+        return MessageShape(ask, answer_id, model)
+    if isinstance(ask, GeminiAsked):
+        return GeminiShape(ask, answer_id, model)
+    return StreamShape(ask, answer_id, model)
+
 
 class Provider:
     """Handles every request; owns the bill."""
@@ -67,8 +116,14 @@ class Provider:
             script = read(request.headers.get(HEADER))
         except ValueError as error:
             return _error(400, str(error))
+        if request.method == "POST" and media_shapes.serves(path):
+            return await media_shapes.answer(self._bill, request, path, body, script)
         if request.method == "POST" and path.endswith(METERED):
             return await self._metered(request, path, body, script)
+        if path.endswith(anthropic_shapes.COUNT_PATH):
+            return web.json_response({"input_tokens": anthropic_shapes.count(json.loads(body))})
+        if path.endswith(gemini_shapes.COUNT):
+            return web.json_response({"totalTokens": gemini_shapes.count(json.loads(body))})
         if path.endswith("/models"):
             return web.json_response(
                 {"object": "list", "data": [{"id": "gpt-4o-mini", "object": "model", "owned_by": "script"}]}
@@ -79,9 +134,10 @@ class Provider:
     async def _metered(
         self, request: web.BaseRequest, path: str, body: bytes, script: Script
     ) -> web.StreamResponse:
-        ask = shapes.asked(path, json.loads(_decoded(request, body)), script)
+        ask = asked(request.raw_path, json.loads(_decoded(request, body)), script)
         model = script.model or ask.model
-        work = Work(input_tokens=ask.input_tokens, cached_tokens=script.cached_tokens)
+        plain = Work(input_tokens=ask.input_tokens, cached_tokens=script.cached_tokens)
+        work = ask.work if isinstance(ask, MessageAsked) else plain
         job = Job(f"id-{secrets.token_hex(8)}", ask, script, model, work)
         ends_here = script.status >= 400 or (script.fault != "" and script.after_chunks is None)
         self._write(job, final=ends_here)
@@ -112,7 +168,9 @@ class Provider:
         if job.script.reply is not None:
             return _reply(job.script.reply)
         if job.script.status >= 400:
-            return _refusal(job.script)
+            if isinstance(job.ask, GeminiAsked):
+                return gemini_shapes.refusal(job.script)
+            return anthropic_shapes.refusal(job.script) if job.is_message else _refusal(job.script)
         if job.ask.stream:
             return await self._stream(request, job)
         return await self._whole(request, job)
@@ -125,7 +183,9 @@ class Provider:
         job.work = replace(job.work, output_tokens=made)
         self._write(job, final=True)
         text = shapes.words(ask.output_tokens)
-        body = shapes.answer(ask, job.answer_id, job.model, text, shapes.usage_blocks(ask, job.work, script))
+        body = answer(ask, job.answer_id, job.model, text, usage_blocks(ask, job.work, script))
+        if script.tier:
+            body["service_tier"] = script.tier
         if script.padding_bytes:
             body["padding"] = "x" * script.padding_bytes
         data = b'{"id": "broken' if script.fault == "invalid_json" else json.dumps(body).encode()
@@ -140,8 +200,9 @@ class Provider:
     # -- streams ----------------------------------------------------------------------------------------------------
 
     async def _stream(self, request: web.BaseRequest, job: Job) -> web.StreamResponse:
-        wire = Wire(request, job.script, "text/event-stream", job.answer_id)
-        shape = StreamShape(job.ask, job.answer_id, job.model)
+        shape = stream_shape(job.ask, job.answer_id, job.model)
+        content_type = shape.content_type if isinstance(shape, GeminiShape) else "text/event-stream"
+        wire = Wire(request, job.script, content_type, job.answer_id)
         try:
             await wire.open()
             for opening in shape.opening():
@@ -184,7 +245,7 @@ class Provider:
 
     async def _send_ending(self, wire: "Wire", shape: StreamShape, job: Job) -> None:
         script, text = job.script, shapes.words(job.ask.output_tokens)
-        usage = shape.usage(text, shapes.usage_blocks(job.ask, job.work, script))
+        usage = shape.usage(text, usage_blocks(job.ask, job.work, script))
         events = shape.ending(text)
         if script.usage == "late":
             await self._send(wire, job, b"".join(events))
@@ -206,7 +267,7 @@ class Provider:
             answer_id=job.answer_id,
             tag=job.script.tag,
             path=job.ask.path,
-            model=job.model,
+            model=f"{job.model}@{script.tier}" if script.tier else job.model,
             work=job.work,
             free=free,
             final=final,
@@ -324,7 +385,7 @@ def _error(status: int, message: str) -> web.Response:
 
 
 def _decoded(request: web.BaseRequest, body: bytes) -> bytes:
-    coding = request.headers.get("Content-Encoding", "")
+    coding = request.headers.get("Content-Encoding", "").lower()
     if coding == "gzip":
         return gzip.decompress(body)
     return zlib.decompress(body) if coding == "deflate" else body

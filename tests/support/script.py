@@ -37,6 +37,8 @@ class Script:
     model: str = ""  # the served model, where it is not the one asked for
     output_tokens: int | None = None  # of each choice; None: as many as were asked for
     cached_tokens: int = 0
+    input_tokens: int | None = None  # what it read; None: what stands in the body
+    tier: str = ""  # the service tier it was served in, and billed at
     ignores_disconnect: bool = False  # goes on working, and billing, without a reader
     close_delimited: bool = False  # neither length nor chunks: the body ends with its connection
     gzip: bool = False

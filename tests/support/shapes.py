@@ -29,12 +29,12 @@ class Asked:
 def asked(path: str, body: JsonObject, script: Script) -> Asked:
     options = body.get("stream_options") or {}
     limit = body.get("max_completion_tokens") or body.get("max_tokens") or body.get("max_output_tokens")
-    output = OUTPUT_TOKENS_DEFAULT if limit is None else int(limit)
+    output = OUTPUT_TOKENS_DEFAULT if limit is None else limit
     return Asked(
         path=path,
         model=str(body["model"]),
-        input_tokens=_input_tokens(path, body),
-        output_tokens=output if script.output_tokens is None else script.output_tokens,
+        input_tokens=_input_tokens(path, body) if script.input_tokens is None else script.input_tokens,
+        output_tokens=int(output) if script.output_tokens is None else script.output_tokens,
         choices=int(body.get("n") or 1),
         stream=bool(body.get("stream")),
         include_usage=bool(options.get("include_usage")),
