@@ -1,13 +1,15 @@
 """The ledger, call by call."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import click
 
 from proxy import control
-from proxy.cli import show
+from proxy.admin.working import working
+from proxy.cli import Failed, show
 from proxy.cli.books import read
 from proxy.cli.options import (
     config_option,
@@ -18,7 +20,7 @@ from proxy.cli.options import (
     until_option,
 )
 from proxy.cli.show import Column
-from proxy.config import load_rules
+from proxy.config import load_prices, load_rules
 from proxy.control import Control
 from proxy.ledger import Ledger, calls
 from proxy.ledger.calls import PAGE_ROWS_MAX, CallFilter
@@ -37,6 +39,13 @@ COLUMNS = (
     Column("status", "status", True),
     Column("duration_ms", "ms", True),
     Column("flags", "flags"),
+)
+PARTS = (
+    Column("class", "class"),
+    Column("quantity", "quantity", True),
+    Column("unit_usd", "unit price USD", True),
+    Column("per", "per", True),
+    Column("cost_usd", "cost USD", True),
 )
 FIELDS = (
     *("call_id", "provider_id", "at", "team", "key_id", "user", "category", "tags", "trace_id", "node"),
@@ -60,7 +69,7 @@ FIELDS = (
 """In the order of every format: what people look for first stands first."""
 
 
-@click.command("calls")
+@click.group("calls", invoke_without_command=True)
 @click.option("--key", "key_id", metavar="ID", help="Of one key.")
 @click.option("--team", help="Of one team.")
 @since_option
@@ -72,8 +81,13 @@ FIELDS = (
 )
 @format_option("table", "json", "jsonl", "csv")
 @config_option
-def command(file: Path, form: str, since: str | None, until: str | None, **asked: Any) -> None:
+@click.pass_context
+def command(
+    context: click.Context, /, file: Path, form: str, since: str | None, until: str | None, **asked: Any
+) -> None:
     """Show calls, oldest first: who asked for what, what it cost, on which basis and why."""
+    if context.invoked_subcommand is not None:
+        return
     loaded = load_for_ledger(file)
     timezone = load_rules(loaded).timezone
     wanted = CallFilter(
@@ -97,6 +111,56 @@ def command(file: Path, form: str, since: str | None, until: str | None, **asked
         show.as_csv(FIELDS, rows)
     else:
         _as_table(rows, asked["limit"])
+
+
+@command.command("show")
+@click.argument("call_id")
+@format_option("table", "json")
+@config_option
+def show_one(call_id: str, file: Path, form: str) -> None:
+    """Show one call whole: what it consumed, at which prices, and why it was charged so."""
+    loaded = load_for_ledger(file)
+    row = read(
+        loaded,
+        asked=lambda live: control.ask(live, "GET", f"/api/v1/calls/{quote(call_id, safe='')}"),
+        direct=lambda ledger: _one(ledger, call_id),
+    )
+    if row is None:
+        raise Failed(f"no call {call_id} is in the ledger", "`spendgate calls` shows the latest")
+    worked = working(row, load_prices(loaded), loaded.config)
+    if form == "json":
+        show.as_json([{**row, "working": worked}])
+    else:
+        _explain(row, worked)
+
+
+async def _one(ledger: Ledger, call_id: str) -> dict[str, Any] | None:
+    async with ledger.connect() as connection:
+        return await calls.by_id(connection, call_id)
+
+
+def _explain(row: Mapping[str, Any], worked: Mapping[str, Any]) -> None:
+    """Facts as lines, the cost as a table of classes."""
+    served = f", served {row['served_model']}" if row["served_model"] not in ("", row["model"]) else ""
+    why = f" ({row['reason']})" if row["reason"] else ""
+    lines = [
+        f"{row['call_id']}  {row['at'][:19].replace('T', ' ')}  team {row['team']}, key {row['key_id']}",
+        f"{row['method']} {row['path']}  {row['provider']} {row['model']}{served}",
+        f"{row['status']} {row['outcome']} in {row['duration_ms']:g} ms{why}",
+        f"estimated ${row['estimate_expected_usd']}, at most ${row['estimate_ceiling_usd']} ({row['estimate_basis']}); "
+        f"held ${row['held_usd']}",
+    ]
+    lines += [f"flags {', '.join(row['flags'])}"] if row["flags"] else []
+    for line in lines:
+        click.echo(show.printable(line))
+    if row["cost_usd"] is None:
+        click.echo("not charged")
+        return
+    tier = f", tier {worked['tier']}" if worked["tier"] else ""
+    click.echo(f"${row['cost_usd']} {row['basis']}, at price {row['price_version'] or 'none'}{tier}\n")
+    show.as_table(PARTS, worked["parts"])
+    if worked["note"]:
+        click.echo(worked["note"], err=True)
 
 
 async def _listed(ledger: Ledger, wanted: CallFilter) -> list[dict[str, Any]]:

@@ -139,6 +139,7 @@ def _joined() -> "Select[Any]":
         charges.c.cache_write_tokens,
         charges.c.output_tokens,
         charges.c.reasoning_tokens,
+        charges.c.usage,
         charges.c.flags.label("charge_flags"),
         charges.c.reason.label("charge_reason"),
         charges.c.price_version.label("charged_price_version"),
@@ -165,6 +166,7 @@ def _shown(row: dict[str, Any]) -> dict[str, Any]:
     row = {str(name): value for name, value in row.items()}  # SQLAlchemy's own kind of string is no JSON key
     nanos = row.pop("cost_nanos")
     flags = [*orjson.loads(row.pop("flags")), *orjson.loads(row.pop("charge_flags") or "[]")]
+    row["usage"] = orjson.loads(row["usage"]) if row["usage"] else {}
     for name in ("tags", "rule_ids", "shadow_ids", "limits"):
         row[name] = orjson.loads(row[name])
     row["at"] = instant(row["at"]).isoformat()
