@@ -1,9 +1,9 @@
 """What a call is charged, for every way it can end."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from pricing.estimate import Estimate
+from pricing.estimate import Estimate, usage_of
 from pricing.money import Nanos
 from pricing.price import Price
 from pricing.usage import Usage
@@ -85,10 +85,17 @@ def charge_for(
         return Charge(Nanos(0), Basis.REPORTED, Usage(), price.version, flags)
     if usage is not None and final and not suspect and outcome is not Outcome.LOST:
         cost = price.cost(usage, service_tier=service_tier)
-        return Charge(cost.nanos, Basis.REPORTED, usage, price.version, flags)
+        if not cost.unpriced:
+            return Charge(cost.nanos, Basis.REPORTED, usage, price.version, flags)
+        reason = (
+            f"no price is known for {', '.join(cost.unpriced)}: searches are charged as the dearest known"
+        )
+        return Charge(cost.nanos, Basis.REPORTED, usage, price.version, (*flags, "unpriced_class"), reason)
     if outcome in _ESTIMATED:
         return _estimated(outcome, price, estimate, flags, seen, service_tier)
-    return _observed(outcome, price, estimate, usage, suspect, flags, seen, service_tier)
+    told_early = usage is not None and not final and not suspect and usage.input_tokens > 0
+    counted = _counted(outcome, estimate, seen, usage if told_early else None)
+    return _observed(outcome, price, counted, usage, suspect, flags, service_tier)
 
 
 def _untold_tier(price: Price, asked: str) -> str:
@@ -115,7 +122,7 @@ def _estimated(
     """Nobody says what it cost and the provider may have done the work: input and the likely output, never under
     what was seen."""
     output = max(estimate.output_tokens, seen.output_tokens)
-    usage = Usage(input_tokens=estimate.input_tokens, output_tokens=output)
+    usage = usage_of(estimate.beside, input_tokens=estimate.input_tokens, output_tokens=output)
     nanos = max(price.cost(usage, service_tier=service_tier).nanos, estimate.expected)
     flag, reason = _ESTIMATED[outcome]
     return Charge(nanos, Basis.ESTIMATED, usage, price.version, (*flags, *flag), reason)
@@ -128,22 +135,27 @@ _REASONS = {
 }
 
 
-def _observed(
-    outcome: Outcome,
-    price: Price,
-    estimate: Estimate,
-    usage: Usage | None,
-    suspect: bool,
-    flags: tuple[str, ...],
-    seen: Seen,
-    service_tier: str,
-) -> Charge:
-    """Input as counted, output as it passed through us. Of a usage that fails its check the plausible part counts where
-    it is more: an error of the provider's must not make a call cheap."""
+def _counted(outcome: Outcome, estimate: Estimate, seen: Seen, told_early: Usage | None) -> Usage:
+    """Input as the provider told it before the output, else as it was counted; output as it passed through us."""
     output = seen.output_tokens
     if outcome is Outcome.CLIENT_LEFT:
         output += seen.quarter_second_tokens
-    counted = Usage(input_tokens=estimate.input_tokens, output_tokens=output)
+    if told_early is not None:
+        return replace(told_early, output_tokens=max(told_early.output_tokens, output))
+    return usage_of(estimate.beside, input_tokens=estimate.input_tokens, output_tokens=output)
+
+
+def _observed(
+    outcome: Outcome,
+    price: Price,
+    counted: Usage,
+    usage: Usage | None,
+    suspect: bool,
+    flags: tuple[str, ...],
+    service_tier: str,
+) -> Charge:
+    """What was counted. Of a usage that fails its check the plausible part counts where
+    it is more: an error of the provider's must not make a call cheap."""
     best, nanos = counted, price.cost(counted, service_tier=service_tier).nanos
     if usage is not None:
         told = price.cost(usage, service_tier=service_tier).nanos

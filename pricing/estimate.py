@@ -1,11 +1,13 @@
 """What a call will likely cost, and what it can cost at most, before it goes."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pricing.money import Nanos
 from pricing.price import MILLION, Price, Rates
 from pricing.tokens import TokenCount
 from pricing.usage import Usage
+
+NOTHING = Usage()
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +23,7 @@ class Estimate:
     input_tokens_max: int
     output_tokens: int  # expected, all choices together
     output_tokens_max: int  # all choices together
+    beside: Usage = NOTHING  # what is likely consumed that is no text: the tokens above hold its tokens
 
     def __post_init__(self) -> None:
         assert 0 <= self.expected <= self.ceiling, f"expected {self.expected} above ceiling {self.ceiling}"
@@ -43,6 +46,24 @@ class Ask:
     output_expected: int | None = None
     has_output: bool = True
     service_tier: str = ""
+    output_tokens_beside: int = 0  # that may be billed beyond `output_tokens_max`
+    likely: Usage = (
+        NOTHING  # what the call consumes beside its text: pictures and sound that are sent, characters
+    )
+    most: Usage = NOTHING
+
+
+def usage_of(beside: Usage, *, input_tokens: int, output_tokens: int) -> Usage:
+    """A usage of so many tokens in all, of the kinds that `beside` tells."""
+    if beside is NOTHING:
+        return Usage(input_tokens=input_tokens, output_tokens=output_tokens)
+    return replace(
+        beside,
+        input_tokens=input_tokens,
+        output_tokens=output_tokens,
+        output_audio_tokens=min(beside.output_audio_tokens, output_tokens),
+        output_image_tokens=min(beside.output_image_tokens, output_tokens),
+    )
 
 
 def estimate(count: TokenCount, price: Price, ask: Ask, *, hidden: bool = False) -> Estimate:
@@ -50,14 +71,20 @@ def estimate(count: TokenCount, price: Price, ask: Ask, *, hidden: bool = False)
     write costs more than plain input), the whole context window where input is hidden, the longest possible
     output, and the long-context rates where the prompt may reach them."""
     output_max = _output_max(price, ask) * ask.choices
-    input_max = _context(price) if hidden else count.tokens_max
+    input_max = (_context(price) if hidden else count.tokens_max) + ask.most.input_tokens
+    mixed = hidden or ask.most.input_tokens > 0
     ceiling = max(
-        _most(tariff.rates_for(input_max), input_max, output_max, hidden=hidden)
+        _most(tariff.rates_for(input_max), input_max, output_max, mixed=mixed)
         for tariff in (price.tariff(ask.service_tier), price.standard)  # a call may be served in either
     )
+    if ask.most is not NOTHING:
+        units = replace(ask.most, input_tokens=0, output_tokens=0)
+        ceiling = Nanos(ceiling + price.cost(units, service_tier=ask.service_tier).nanos)
+    input_likely = count.tokens + ask.likely.input_tokens
     output_likely = min(output_max, _output_likely(ask) * ask.choices)
     likely = price.cost(
-        Usage(input_tokens=count.tokens, output_tokens=output_likely), service_tier=ask.service_tier
+        usage_of(ask.likely, input_tokens=input_likely, output_tokens=output_likely),
+        service_tier=ask.service_tier,
     ).nanos
     learned = "learned output" if ask.output_expected is not None else "default output"
     return Estimate(
@@ -65,28 +92,31 @@ def estimate(count: TokenCount, price: Price, ask: Ask, *, hidden: bool = False)
         ceiling=ceiling,
         confidence=_confidence(count, ask, hidden=hidden),
         basis=f"{count.basis}, {learned}" if ask.has_output else count.basis,
-        input_tokens=count.tokens,
+        input_tokens=input_likely,
         input_tokens_max=input_max,
         output_tokens=output_likely,
         output_tokens_max=output_max,
+        beside=ask.likely,
     )
 
 
-def _most(rates: Rates, input_tokens: int, output_tokens: int, *, hidden: bool) -> Nanos:
-    input_rate = rates.dearest_input if hidden or _caches(rates) else rates.input
-    return _rounded_up(input_tokens * input_rate + output_tokens * rates.dearest_output)
+def _most(rates: Rates, input_tokens: int, output_tokens: int, *, mixed: bool) -> Nanos:
+    input_rate = rates.dearest_input if mixed or _caches(rates) else rates.input
+    tokens = input_tokens * input_rate + output_tokens * rates.dearest_output
+    return _rounded_up(tokens + rates.request * MILLION)
 
 
 def _caches(rates: Rates) -> bool:
-    """Providers that bill cache writes above input may do so for any call that asks."""
-    return rates.cache_write is not None and rates.cache_write > rates.input
+    """Providers that bill cached tokens above input may do so for any call that asks."""
+    every = (rates.cache_read, rates.cache_write, rates.cache_write_1h, rates.cache_write_12h)
+    return any(rate is not None and rate > rates.input for rate in every)
 
 
 def _output_max(price: Price, ask: Ask) -> int:
     if not ask.has_output:
         return 0
     known = price.output_tokens_max or price.context_tokens or OUTPUT_MAX_UNKNOWN
-    return known if ask.output_tokens_max is None else ask.output_tokens_max
+    return (known if ask.output_tokens_max is None else ask.output_tokens_max) + ask.output_tokens_beside
 
 
 def _output_likely(ask: Ask) -> int:

@@ -3,12 +3,14 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from pricing.book import PriceBook
-from pricing.estimate import Ask, Estimate, estimate
+from pricing.estimate import FREE, NOTHING, Ask, Estimate, estimate
+from pricing.overrides import Prices
+from pricing.price import Price
 from pricing.tokens import Counter, TokenCount, text_bytes
 from proxy import clock, log, metrics
+from proxy.dialects import Reading
 from proxy.errors import Refused, Unavailable, busy, refused
 from proxy.holds import Busy, Crowded, Holds, Line, OverBudget
 from proxy.journal import JournalUnwritable
@@ -30,7 +32,7 @@ class Admission:
     """Turns a read call into a held one, or raises the refusal. Waits only for a budget, or for a long count."""
 
     config: Config
-    book: PriceBook
+    book: Prices
     counter: Counter
     pool: ThreadPoolExecutor
     holds: Holds
@@ -45,6 +47,8 @@ class Admission:
 
     async def admit(self, call: OpenCall) -> None:
         call.limits = call.policy.limits(call.call, call.key.budgets)
+        if call.reading is not None and call.reading.background:
+            _note_background(call)
         self._find_price(call)
         assert call.reading is not None, "an unread call cannot be admitted"
         prompt, model = call.reading.prompt, call.call.model
@@ -63,11 +67,19 @@ class Admission:
                 retry_after_seconds=2,
             ) from error
 
+    def count_free(self, call: OpenCall) -> None:
+        """For the row alone; by bytes where that is a long text."""
+        assert call.reading is not None, "an unread call cannot be counted"
+        prompt, model = call.reading.prompt, call.reading.model
+        counts = self.counter.count if text_bytes(prompt) <= INLINE_BYTES_MAX else self.counter.bound
+        count = counts(prompt, model)
+        call.estimate = replace(FREE, input_tokens=count.tokens, input_tokens_max=count.tokens_max)
+
     def _find_price(self, call: OpenCall) -> None:
         provider, model, at = call.call.provider, call.call.model, call.row.at
         prices = self.config.price_provider(provider)
         call.price = self.book.find(prices, model, at)
-        if call.price is not None:
+        if call.price is not None and not _is_of_other_unit(call.price, call.reading):
             call.row.price_version = call.price.version
             return
         hard = any(limit.hold.hard and limit.nanos is not None for limit in call.limits)
@@ -102,11 +114,20 @@ class Admission:
         ask = Ask(
             choices=reading.choices,
             output_tokens_max=reading.output_tokens_max if cap is None else cap,
-            output_expected=self.learned.expected(call.call.team, call.call.model),
+            output_tokens_beside=reading.output_tokens_beside,
+            output_expected=self._expected_output(call),
             has_output=reading.has_output,
             service_tier=reading.service_tier,
+            likely=NOTHING if reading.media is None else reading.media.likely,
+            most=NOTHING if reading.media is None else reading.media.most,
         )
         return estimate(count, call.price, ask, hidden=reading.prompt.hidden)
+
+    def _expected_output(self, call: OpenCall) -> int | None:
+        """What such calls usually put out; of pictures and sound what this very call asks for."""
+        if call.reading is not None and call.reading.media is not None:
+            return call.reading.media.output_expected
+        return self.learned.expected(call.call.team, call.call.model)
 
     async def _count_long(self, call: OpenCall) -> None:
         """Long text: where the byte bound decides already, the call goes at once and the count runs beside it."""
@@ -221,7 +242,7 @@ class Admission:
         assert reading is not None, "an unread call cannot be capped"
         if limit.hold is not HoldMode.CAPPED or limit.nanos is None:
             return False
-        if call.coded or self.config.transparent == "exact":
+        if call.coded or self.config.transparent == "exact" or reading.media is not None:
             return False
         cap = self._affordable_tokens(call, limit.nanos - balance.spent - balance.held)
         if cap is None:
@@ -261,6 +282,34 @@ class Admission:
 
     def _status(self, code: str) -> int:
         return 403 if code == "model_not_allowed" else self.config.budget_status
+
+
+def _is_of_other_unit(price: Price, reading: Reading | None) -> bool:
+    """Is a model billed by a unit that this call has none of, such as a chat with one that is billed by the second? Its
+    tokens would cost nothing: its price for them is unknown."""
+    rates = price.standard.rates
+    most = NOTHING if reading is None or reading.media is None else reading.media.most
+    units = (
+        (rates.characters, most.characters),
+        (rates.audio_hour, most.audio_seconds),
+        (rates.message, most.messages),
+        (rates.page, most.pages),
+    )
+    priced = [used for rate, used in units if rate is not None]
+    return not price.by_token and bool(priced) and not any(priced)
+
+
+def _note_background(call: OpenCall) -> None:
+    """The answer tells no cost yet, and is not asked for it later."""
+    if any(limit.hold.hard and limit.nanos is not None for limit in call.limits):
+        raise Refused(
+            403,
+            "background_not_metered",
+            "a hard budget covers this call, and work in the background is not metered: send it without background.",
+            kind="permission_error",
+            param="background",
+        )
+    call.row.flags.append("background")
 
 
 def _note_estimate(call: OpenCall) -> None:

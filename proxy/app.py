@@ -15,7 +15,6 @@ from socket import gethostname
 import uvloop
 from aiohttp import web
 
-from pricing import catalog
 from pricing.money import nanos
 from pricing.tokens import Counter
 from proxy import clock, control, dialects, jobs, log
@@ -23,7 +22,7 @@ from proxy.about import About
 from proxy.admin import HEALTHY, AdminState, admin_application, own_page
 from proxy.admit import Admission
 from proxy.auth import Keyring
-from proxy.config import LoadedConfig, load_rules
+from proxy.config import LoadedConfig, load_prices, load_rules
 from proxy.control import Control
 from proxy.deliver import deliver, routed
 from proxy.drain import Drains
@@ -91,7 +90,8 @@ async def running(loaded: LoadedConfig) -> AsyncIterator[Running]:
     if problems:
         raise StartupError("\n".join(map(str, problems)))
     policy = load_rules(loaded)
-    for warning in (*loaded.warnings, *policy.warnings):
+    book = await asyncio.to_thread(load_prices, loaded)
+    for warning in (*loaded.warnings, *policy.warnings, *book.overrides.warnings):
         log.get().warning("configuration_warning", detail=warning)
     async with AsyncExitStack() as stack:
         stack.enter_context(hold_folder(loaded.data_dir))
@@ -104,7 +104,6 @@ async def running(loaded: LoadedConfig) -> AsyncIterator[Running]:
         shipper.start()
         stack.push_async_callback(shipper.close)
         counter = await _counter(loaded)
-        book = await asyncio.to_thread(catalog.load)
         holds, learned = LocalHolds(queue_max=config.hold_queue_max), Learned()
 
         pool = ThreadPoolExecutor(min(COUNTING_THREADS_MAX, os.cpu_count() or 1), "count")
@@ -124,7 +123,9 @@ async def running(loaded: LoadedConfig) -> AsyncIterator[Running]:
             journal=journal,
             shipper=shipper,
             counter=counter,
-            find_price=lambda provider, model, at: book.find(config.price_provider(provider), model, at),
+            find_price=lambda provider, model, at: book.find_named(
+                config.price_provider(provider), model, at
+            ),
             learned=learned,
             soft_allowance=nanos(config.on_journal_failure.soft_allowance_usd),
         )

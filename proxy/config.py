@@ -9,7 +9,10 @@ from typing import Any, TypeVar
 
 from pydantic import SecretStr
 
+from pricing import catalog
 from pricing.document import BYTES_MAX, Document, DocumentError, Problem, check, nearest, parse
+from pricing.overrides import NONE, OverriddenBook
+from pricing.overrides_load import load_overrides
 from proxy import environment
 from proxy.environment import environ
 from proxy.settings import SAMPLE, Alerts, Config, Limits, OnDisconnect, Provider, Tls
@@ -26,6 +29,7 @@ __all__ = [
     "default_file",
     "environ",
     "load_config",
+    "load_prices",
     "load_rules",
     "redacted",
 ]
@@ -92,6 +96,17 @@ def load_rules(loaded: LoadedConfig) -> Policy:
     return policy
 
 
+def load_prices(loaded: LoadedConfig) -> OverriddenBook:
+    """The catalogue, and before it what prices_file says. Raises DocumentError with everything that is wrong."""
+    book, path = catalog.load(), loaded.config.prices_file
+    if path is None:
+        return OverriddenBook(book, NONE)
+    text = _read(path, "write one, or take prices_file out of the configuration")
+    document = parse(text, file=path.name, environ=loaded.environ)
+    providers = {loaded.config.price_provider(name) for name in loaded.config.providers}
+    return OverriddenBook(book, load_overrides(document, book, providers=providers))
+
+
 def redacted(config: Config) -> dict[str, Any]:
     """The configuration as plain values in the order of the file, without its secrets and what is built in."""
     plain: dict[str, Any] = _without_secrets(config.model_dump(exclude_none=True))
@@ -129,6 +144,7 @@ def _absolute(config: Config, folder: Path) -> Config:
     return config.model_copy(
         update={
             "rules_file": folder / config.rules_file,
+            "prices_file": None if config.prices_file is None else folder / config.prices_file,
             "data_dir": folder / config.data_dir,
             "tls": tls,
         }

@@ -19,6 +19,7 @@ HOP_BY_HOP = frozenset(
         "upgrade",
     }
 )
+METHOD_OVERRIDES = ("x-http-method-override", "x-http-method", "x-method-override")
 CREDENTIALS = frozenset({"authorization", "x-api-key", "api-key", "x-goog-api-key"})
 _NOT_FORWARDED = HOP_BY_HOP | CREDENTIALS | {"host", "content-length", "expect"}
 _NOT_RETURNED = HOP_BY_HOP - {"proxy-authorization"}
@@ -80,6 +81,8 @@ def _check_headers(request: web.BaseRequest, body_bytes_max: int) -> GateProblem
         return GateProblem(426, "websocket_not_metered", "WebSockets are not metered: use plain HTTP (POST)")
     if headers.get("Expect", "100-continue").lower() != "100-continue":
         return GateProblem(417, "bad_framing", "the only expectation is 100-continue")
+    if any(name in headers for name in METHOD_OVERRIDES):
+        return GateProblem(400, "method_override", "a header names another method: send the method itself")
     taken = _nominated(headers.getall("Connection", ())) & _MUST_NOT_BE_NOMINATED
     if taken or any(name.startswith(OWN_PREFIX) for name in _nominated(headers.getall("Connection", ()))):
         return GateProblem(400, "bad_framing", "Connection names a header that belongs to the request itself")

@@ -1,5 +1,6 @@
 """One call, from the client's request to the settled hold. Read `Gateway.handle` first."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,7 +13,8 @@ from proxy.about import About
 from proxy.admit import Admission
 from proxy.auth import BadKey, Key, Keyring, Kind
 from proxy.callrow import CallRow, kept
-from proxy.dialects import BadBody, Dialect, Surface
+from proxy.dialects import BadBody, Dialect, Surface, check_of
+from proxy.dialects import read_body as read_of
 from proxy.dialects.body import decoded
 from proxy.errors import BadCall, ProxyError, Refused, Unavailable, bad_key
 from proxy.opencall import OpenCall
@@ -28,6 +30,11 @@ from rules.policy import Policy
 TRACE_HEADER = "X-Trace-ID"
 REQUEST_HEADER = "X-Request-ID"
 BODY_IDLE_SECONDS = 30.0
+
+# Of those that a provider may read a body in, the ones in which its JSON is the JSON that is metered.
+_ASCII_CHARSET = re.compile(
+    r'[^;,]*(;(?!\s*charset)[^;,]*)*;\s*charset="?(utf-?8|(us-)?ascii|iso-8859-\d+|latin-?1|windows-125\d)"?\s*'
+)
 
 OwnPage = Callable[[web.BaseRequest], web.StreamResponse | None]
 
@@ -62,6 +69,7 @@ class Gateway:
                 return await self.about.answer(request, self._authenticate(request, arrived), call_id)
             way = self._route(request)
             dialect = self.dialects[way.provider]
+            self._pass_dialect(request, way, dialect)
             key = self._authenticate(request, arrived)
             call = self._begin(request, call_id, way, key, arrived=arrived, started=started)
             await self._read(request, call)
@@ -98,6 +106,16 @@ class Gateway:
                 f"no provider answers here: use /v1/... for the default provider, or {names}",
             )
         return way
+
+    def _pass_dialect(self, request: web.BaseRequest, way: Route, dialect: Dialect) -> None:
+        """Before the key is asked for: one that came in the query is told so, not called wrong."""
+        check = check_of(dialect)
+        if check is None:
+            return
+        try:
+            check(unquote(way.path), way.query, request.headers)
+        except BadBody as bad:
+            raise BadCall(400, bad.code, bad.message, param=bad.param) from bad
 
     def _authenticate(self, request: web.BaseRequest, now: datetime) -> Key:
         try:
@@ -158,6 +176,9 @@ class Gateway:
         except Slow as slow:
             raise BadCall(408, "body_too_slow", "the request body stopped arriving", close=True) from slow
         call.row.request_bytes = len(call.body)
+        if call.surface.kind == "free":
+            self._read_free(request, call)
+            return
         if call.surface.kind != "metered":
             return
         assert call.surface.api is not None, "a metered surface has an API"
@@ -165,13 +186,26 @@ class Gateway:
         call.coded = text is not call.body
         strict = self.admission.must_be_strict(call)
         try:
-            call.reading = call.surface.api.read(text, strict=strict)
+            call.reading = read_of(call.surface.api, text, _content_type(request), strict=strict)
         except BadBody as bad:
             raise BadCall(400, bad.code, bad.message, param=bad.param) from bad
         self._note_reading(call)
 
+    def _read_free(self, request: web.BaseRequest, call: OpenCall) -> None:
+        """What costs nothing is written down as far as it can be read, and refused by nobody but its provider."""
+        if call.surface.api is None:
+            return
+        try:
+            text = self._decode(request, call.body)
+            reading = read_of(call.surface.api, text, _content_type(request), strict=False)
+        except (BadBody, BadCall):
+            return
+        call.reading = reading
+        call.row.model, call.row.batch_size = kept(reading.model), reading.batch_size
+        self.admission.count_free(call)
+
     def _decode(self, request: web.BaseRequest, body: bytes) -> bytes:
-        coding = request.headers.get("Content-Encoding", "").strip().lower()
+        coding = ", ".join(request.headers.getall("Content-Encoding", ())).strip().lower()
         try:
             text = decoded(body, coding, limit_bytes=self.config.limits.body_bytes)
         except BadBody as bad:
@@ -181,6 +215,11 @@ class Gateway:
                 415,
                 "content_encoding_unsupported",
                 f'a body coded as "{coding[:40]}" cannot be metered: send it plain, or as gzip or deflate',
+            )
+        kind = ", ".join(request.headers.getall("Content-Type", ())).lower()
+        if "charset" in kind and not _ASCII_CHARSET.fullmatch(kind):
+            raise BadCall(
+                415, "charset_unsupported", "a body in that charset cannot be metered: send it in UTF-8"
             )
         return text
 
@@ -272,7 +311,7 @@ class Gateway:
             raise Refused(
                 403, refusal.code, refusal.sentence, kind="permission_error", extra={"rule_id": hard[0].owner}
             )
-        if call.surface.kind == "billable_unknown":
+        if not reads:
             call.row.flags.append("unmetered")
             metrics.FLAGS.labels("unmetered").inc()
 
@@ -285,6 +324,14 @@ class Gateway:
             reason="the client left before the call was sent",
             at=clock.monotonic(),
         )
+
+
+def _content_type(request: web.BaseRequest) -> str:
+    """Raises BadBody where there are two: which of them a provider reads is its own affair."""
+    given = request.headers.getall("Content-Type", [])
+    if len(given) > 1:
+        raise BadBody("the header Content-Type stands twice", code="invalid_form")
+    return given[0] if given else ""
 
 
 def _path(request: web.BaseRequest) -> str:

@@ -12,7 +12,8 @@ from pricing.money import Nanos
 from proxy import clock, jobs, metrics
 from proxy.answers import Headers, added_headers
 from proxy.config import Config
-from proxy.dialects import Meter, Metered
+from proxy.dialects import MediaApi, Meter, Metered
+from proxy.dialects.media import MediaMeter
 from proxy.drain import Drains
 from proxy.errors import UpstreamFailed
 from proxy.gate import forwardable, returnable
@@ -25,6 +26,7 @@ from proxy.till import Till
 from proxy.upstream import UpstreamFailure
 
 BUFFER_BYTES_MAX = 4 << 20  # an answer up to here is held until its cost is known, and carries it in headers
+OVERLOADED = 529  # Anthropic's word for "come again later": no work was done, as with 429
 CLIENT_LEFT = 499  # what a row shows for an answer that nobody waited for
 
 
@@ -79,7 +81,7 @@ class Exchange:
         self._provider = relay.config.providers[call.route.provider]
         self._withhold = False
         self._answer: Answer | None = None
-        self._meter: Meter | WholeMeter | None = None
+        self._meter: Meter | None = None
         self._body = bytearray()
         self._is_whole = False  # the whole body is in `_body`
         self._passed = 0  # bytes given to the client
@@ -114,13 +116,17 @@ class Exchange:
             on_sent=self._note_sent,
         )
         call.row.upstream_status = answer.status
-        if answer.status == 429:
+        if answer.status in (429, OVERLOADED):
             metrics.UPSTREAM_429.labels(call.route.provider).inc()
-        streams = _is_sse(answer.headers)
+        streams = _is_sse(answer.headers) or (
+            call.reading is not None and call.reading.json_stream and answer.status < 300
+        )
         if call.reading is not None:
             self._meter = self._meter_for(streams, _value(answer.headers, "content-encoding"))
         if streams or call.reading is None:
             return
+        if call.reading.media is not None and _is_sound(answer.headers):
+            return  # it is listened to as it comes
         async for piece in answer.pieces():
             self._note_first_byte()
             self._body += piece
@@ -161,12 +167,15 @@ class Exchange:
 
     # -- the answer -------------------------------------------------------------------------------------------
 
-    def _meter_for(self, streams: bool, coding: str) -> Meter | WholeMeter:
+    def _meter_for(self, streams: bool, coding: str) -> Meter:
         api, reading = self._call.surface.api, self._call.reading
         assert api is not None, "only a metered call has an API"
         assert reading is not None, "an unread call is not metered"
         if streams and coding in ("", "identity"):
             return api.meter(reading, withhold_usage=self._withhold)
+        if reading.media is not None:
+            assert isinstance(api, MediaApi), "only a media API reads a call for media"
+            return MediaMeter(api, reading, coding=coding, streams=streams)
         return WholeMeter(api, reading, coding=coding, streams=streams)
 
     def _reply(self) -> Reply:
@@ -176,6 +185,8 @@ class Exchange:
         body = bytes(self._body)
         self._passed = len(body)
         self._meter_held()
+        if self._meter is not None:
+            self._meter.end()
         charge = self._finish(self._outcome_of_status(), answer.status)
         headers = [*returnable(answer.headers), *added_headers(self._call, self._relay_parts.holds, charge)]
         return reply(self._request, answer.status, answer.reason, headers, body)
@@ -252,7 +263,7 @@ class Exchange:
     def _outcome_of_status(self) -> Outcome:
         answer = self._answer
         assert answer is not None, "no answer to judge"
-        if answer.status >= 500:
+        if answer.status >= 500 and answer.status != OVERLOADED:
             return Outcome.FAILED
         if answer.status >= 300:
             return Outcome.PROVIDER_REFUSED
@@ -350,6 +361,11 @@ class Exchange:
 
 def _is_sse(headers: Headers) -> bool:
     return _value(headers, "content-type").lower().startswith("text/event-stream")
+
+
+def _is_sound(headers: Headers) -> bool:
+    kind = _value(headers, "content-type").lower()
+    return kind.startswith(("audio/", "application/octet-stream"))
 
 
 def _value(headers: Headers, name: str) -> str:

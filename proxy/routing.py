@@ -31,8 +31,11 @@ def route(raw_target: str, *, providers: Mapping[str, object], default: str) -> 
 
 
 def target(base_url: str, path: str, query: str) -> str:
-    """The request target at the provider: the base URL's path, then the caller's, with one `/v1` between them."""
+    """The request target at the provider: the base URL's path, then the caller's, with one `/v1` or
+    `/v1beta` between them."""
     base = urlsplit(base_url).path.rstrip("/")
-    if base.endswith("/v1") and (path == "/v1" or path.startswith("/v1/")):
-        path = path[len("/v1") :]
+    for version in ("/v1", "/v1beta"):
+        if base.endswith(version) and (path == version or path.startswith(f"{version}/")):
+            path = path[len(version) :]
+            break
     return f"{base}{path}{query}" or "/"

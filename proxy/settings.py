@@ -263,6 +263,7 @@ class Config(Section):
     providers: dict[ProviderName, Provider] = Field(default_factory=dict, validate_default=True)
     default_provider: str = Field(default="", validate_default=True)
     rules_file: File = Path("rules.yaml")
+    prices_file: File | None = None
     data_dir: File = Path("data")
     ledger: Ledger = Ledger()
     journal: JournalSettings = JournalSettings()
@@ -279,7 +280,6 @@ class Config(Section):
     limits: Limits = Limits()
     logging: Logging = Logging()
     alerts: Alerts = Alerts()
-    prices_file: NotYet = None
     max_delay_seconds: NotYet = None
     retention: NotYet = None
     tracing: NotYet = None

@@ -14,7 +14,8 @@ _LINE_END = re.compile(rb"[\r\n]")
 class Events:
     """Feed bytes, get whole events with the blank line that ends them. The bytes given out are the bytes put in."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, bytes_max: int = EVENT_BYTES_MAX) -> None:
+        self._bytes_max = bytes_max
         self._rest = b""
         self.gave_up = False  # an event was larger than we keep
 
@@ -28,7 +29,7 @@ class Events:
                 found.append(buffer[at:end])
                 at = end
         self._rest = buffer[at:]
-        if len(self._rest) > EVENT_BYTES_MAX:
+        if len(self._rest) > self._bytes_max:
             self.gave_up = True
             found.append(self._rest)
             self._rest = b""

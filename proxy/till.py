@@ -157,15 +157,21 @@ class Till:
     def _seen(self, call: OpenCall, ending: Ending) -> Seen:
         """Output that passed through us, for calls whose usage block is missing or not to be believed."""
         metered = ending.metered
-        if metered is None or not metered.output_text:
-            return Seen()
+        # Pictures and sound are made, and billed, as a whole: also where nobody waits for them.
+        is_media = call.reading is not None and call.reading.media is not None
+        whole = is_media and ending.outcome in (Outcome.BROKEN, Outcome.CLIENT_LEFT)
+        made = call.estimate.output_tokens if whole else 0
+        if metered is None:
+            return Seen(output_tokens=made)
         text = metered.output_text
+        if not text:
+            return Seen(output_tokens=max(made, metered.output_tokens_seen))
         sample = text[:OBSERVED_TEXT_CHARS_MAX]
         count = self._counter.count(Prompt(texts=(sample,)), call.call.model).tokens
         tokens = -(-count * len(text) // len(sample))
         seconds = max(ending.at - (call.first_byte_at or ending.at), OBSERVED_QUARTER_SECONDS)
         return Seen(
-            output_tokens=tokens,
+            output_tokens=max(made, tokens),
             quarter_second_tokens=-int(-tokens * OBSERVED_QUARTER_SECONDS // seconds),
         )
 
@@ -239,6 +245,9 @@ def _free(call: OpenCall, ending: Ending) -> Charge | None:
     usage = (None if ending.metered is None else ending.metered.usage) or Usage()
     if call.key.kind is Kind.TEST:
         return Charge(Nanos(0), Basis.REPORTED, usage, "", ("test",), "test keys cost nothing")
+    if call.surface.kind == "free":
+        usage = usage if usage.input_tokens else Usage(input_tokens=call.estimate.input_tokens)
+        return Charge(Nanos(0), Basis.REPORTED, usage, "", (), "this path is free")
     reason = "no price is known, and unknown_model is allow_unmetered"
     return Charge(Nanos(0), Basis.REPORTED, usage, "", ("unknown_price",), reason)
 

@@ -9,7 +9,7 @@ from proxy.errors import StartupError
 
 COMMANDS = {
     "init": "Write a starting config.yaml and rules.yaml.",
-    "check": "Read both files and show every problem, or what they come to.",
+    "check": "Read all files and show every problem, or what they come to.",
     "serve": "Start the proxy.",
     "keys": "Create, list and revoke keys.",
     "report": "What was spent, by team, key, model or day.",

@@ -1,4 +1,4 @@
-"""`spendgate check`: every problem of config.yaml, then of rules.yaml and the machine; or what is in effect."""
+"""`spendgate check`: every problem of config.yaml, then of rules.yaml, prices.yaml and the machine; or what is in effect."""
 
 import sys
 from collections.abc import Iterator
@@ -8,8 +8,9 @@ import click
 import yaml
 
 from pricing.document import DocumentError
+from pricing.overrides import Overrides
 from proxy.cli.options import config_option
-from proxy.config import LoadedConfig, environ, load_config, load_rules, redacted
+from proxy.config import LoadedConfig, environ, load_config, load_prices, load_rules, redacted
 from proxy.startup import startup_checks
 from rules.policy import Policy
 
@@ -17,7 +18,7 @@ from rules.policy import Policy
 @click.command(name="check")
 @config_option
 def command(file: Path) -> None:
-    """Read both files and show every problem, or what they come to.
+    """Read all files and show every problem, or what they come to.
 
     The effective configuration goes to stdout as YAML, its secrets redacted; warnings and problems go to stderr.
     Exits 1 when there is a problem.
@@ -35,7 +36,7 @@ def command(file: Path) -> None:
 
 
 def _problems_beside(loaded: LoadedConfig) -> Iterator[str]:
-    """Of the rules and of the machine; warnings are told on the way."""
+    """Of the rules, the prices and the machine; warnings are told on the way."""
     _warn(loaded.warnings)
     try:
         policy = load_rules(loaded)
@@ -44,6 +45,14 @@ def _problems_beside(loaded: LoadedConfig) -> Iterator[str]:
     else:
         _warn(policy.warnings)
         click.echo(_summary(loaded, policy), err=True)
+    if loaded.config.prices_file is not None:
+        try:
+            overrides = load_prices(loaded).overrides
+        except DocumentError as error:
+            yield str(error)
+        else:
+            _warn(overrides.warnings)
+            click.echo(_summary_of_prices(loaded.config.prices_file, overrides), err=True)
     yield from map(str, startup_checks(loaded.config))
 
 
@@ -62,5 +71,14 @@ def _summary(loaded: LoadedConfig, policy: Policy) -> str:
     return f"{loaded.config.rules_file.name}: {', '.join(counts)}; times in {policy.timezone}; version {policy.version}"
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+def _summary_of_prices(file: Path, overrides: Overrides) -> str:
+    counts = (
+        _count(len(overrides.prices), "price"),
+        _count(len(overrides.discounts), "discounted pattern"),
+        _count(len(overrides.aliases), "alias", plural="aliases"),
+    )
+    return f"{file.name}: {', '.join(counts)}; version {overrides.version}"
+
+
+def _count(number: int, noun: str, plural: str = "") -> str:
+    return f"{number} {noun if number == 1 else plural or noun + 's'}"

@@ -27,9 +27,9 @@ providers: # each answers below /<name>/; a key that is empty means "not configu
     dialect: openai
     base_url: https://api.openai.com/v1
     api_key: "${{OPENAI_API_KEY:-}}"
-  anthropic: # its API in the shape of OpenAI's
-    dialect: openai
-    base_url: https://api.anthropic.com/v1
+  anthropic: # ANTHROPIC_BASE_URL=http://127.0.0.1:4000/anthropic
+    dialect: anthropic
+    base_url: https://api.anthropic.com
     api_key: "${{ANTHROPIC_API_KEY:-}}"
 default_provider: openai # answers below /v1/
 

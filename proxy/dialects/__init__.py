@@ -1,10 +1,10 @@
 """Wire APIs: what each of them lets us read of a request and of an answer. One file per API, no input or output."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.resources import files
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from pricing.tokens import Prompt
 from pricing.usage import Usage
@@ -24,14 +24,27 @@ class BadBody(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Media:
+    """Of a call for pictures or sound. These are made as a whole and billed as a whole, whether or not anyone waits for
+    them, and no limit in the call could be lowered. `likely` and `most` are what it consumes beside its text."""
+
+    likely: Usage = field(default_factory=Usage)
+    most: Usage = field(default_factory=Usage)
+    output_expected: int = 0  # tokens of one choice
+    sound_bytes_per_second: int = 0  # of an answer that is sound: no more than it has
+
+
+@dataclass(frozen=True, slots=True)
 class Reading:
     """What a peek into a request gives. The bytes themselves go on unread."""
 
     model: str
     prompt: Prompt
     stream: bool = False
+    json_stream: bool = False  # the stream may come as a JSON array that grows, and not as events
     choices: int = 1  # answers that are billed
     output_tokens_max: int | None = None  # of one choice; None: the caller set no limit
+    output_tokens_beside: int = 0  # that may be billed beyond that limit
     limit_names: tuple[str, ...] = ()  # the keys that set it
     batch_size: int = 1
     user: str = ""
@@ -39,6 +52,7 @@ class Reading:
     include_usage_asked: bool = False
     background: bool = False
     has_output: bool = True
+    media: Media | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +70,7 @@ class Metered:
     failed: bool = False  # it told of an error
     readable: bool = True  # False: its coding could not be read, so nothing of the above means anything
     output_text: str = field(default="", repr=False)
+    output_tokens_seen: int = 0  # what passed and was no text: pictures, sound
 
 
 class Meter(Protocol):
@@ -90,6 +105,33 @@ class Api(Protocol):
         """Of a whole answer that was parsed as a JSON object."""
 
 
+@runtime_checkable
+class MediaApi(Api, Protocol):
+    """An API of pictures or sound: bodies may be forms, answers may be no JSON, and are told by what was asked."""
+
+    def read_form(self, body: bytes, content_type: str) -> Reading:
+        """Of a multipart body; its content type names the boundary. Raises BadBody."""
+
+    def meter_media(
+        self,
+        reading: Reading,
+        answer: Mapping[str, object] | None,
+        *,
+        text: bytes,
+        size_bytes: int,
+        ended: bool,
+    ) -> Metered:
+        """Of a whole answer. `answer` is None where it is no JSON object; `text` is then how it begins. `ended`: it came
+        to its end."""
+
+
+def read_body(api: Api, body: bytes, content_type: str, *, strict: bool) -> Reading:
+    """Raises BadBody."""
+    if content_type[:10].lower() == "multipart/" and isinstance(api, MediaApi):
+        return api.read_form(body, content_type)
+    return api.read(body, strict=strict)
+
+
 @dataclass(frozen=True, slots=True)
 class Surface:
     """What a path is to us. Metered paths have an API; free ones cost nothing; the others may."""
@@ -115,7 +157,17 @@ class Dialect(Protocol):
         """An answer of ours in the envelope that this family's SDKs understand."""
 
 
-_SHARED = ("body", "usage", "prompt")
+Check = Callable[[str, str, Mapping[str, str]], None]
+
+
+def check_of(dialect: Dialect) -> Check | None:
+    """What a dialect looks for in path, query and headers before anything else of a call is read, raising BadBody. Most
+    have nothing to look for, and no `check`."""
+    found: Check | None = getattr(dialect, "check", None)
+    return found
+
+
+_SHARED = ("body", "usage", "prompt", "media", "multipart")
 
 
 def names() -> list[str]:

@@ -83,7 +83,24 @@ def _finite(text: str) -> float:
     return value
 
 
-_OWN_WORDS = frozenset({"tools", "functions", "response_format", "text", "metadata"})
+_OWN_WORDS = frozenset(
+    {
+        "parameters",
+        "schema",
+        "input_schema",
+        "headers",
+        "metadata",
+        # Gemini's
+        "args",
+        "response",
+        "responseSchema",
+        "response_schema",
+        "parametersJsonSchema",
+        "parameters_json_schema",
+        "responseJsonSchema",
+        "response_json_schema",
+    }
+)
 
 
 class _Alike(dict[str, Any]):

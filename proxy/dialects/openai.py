@@ -5,10 +5,11 @@ from collections.abc import Mapping
 
 import orjson
 
-from proxy.dialects import Surface
+from proxy.dialects import Surface, openai_audio, openai_images
 from proxy.dialects.openai_chat import ChatCompletions
 from proxy.dialects.openai_completions import Completions
 from proxy.dialects.openai_embeddings import Embeddings
+from proxy.dialects.openai_moderations import Moderations
 from proxy.dialects.openai_responses import Responses
 from rules.call import Operation
 
@@ -17,9 +18,19 @@ _METERED = {
     "completions": Surface("metered", Operation.LLM, Completions()),
     "embeddings": Surface("metered", Operation.EMBEDDING, Embeddings()),
     "responses": Surface("metered", Operation.LLM, Responses()),
+    "images/generations": Surface("metered", Operation.IMAGE, openai_images.GENERATIONS),
+    "images/edits": Surface("metered", Operation.IMAGE, openai_images.EDITS),
+    "images/variations": Surface("metered", Operation.IMAGE, openai_images.VARIATIONS),
+    "audio/speech": Surface("metered", Operation.AUDIO, openai_audio.SPEECH),
+    "audio/transcriptions": Surface("metered", Operation.AUDIO, openai_audio.TRANSCRIPTIONS),
+    "audio/translations": Surface("metered", Operation.AUDIO, openai_audio.TRANSLATIONS),
 }
+_MODERATIONS = Surface("free", Operation.OTHER, Moderations())
+# Ids of plain letters only: an escaped "?" or space must not make a metered path look like one of these.
 _FREE_POST = re.compile(
-    r"^(moderations|responses/input_tokens|responses/[^/]+/cancel|chat/completions/[^/]+|conversations(/.*)?|files|uploads(/.*)?)$"
+    r"responses/input_tokens|responses/[\w-]+/cancel|chat/completions/[\w-]+|conversations(/[\w-]+(/items)?)?|files"
+    r"|uploads(/[\w-]+/(parts|complete|cancel))?",
+    re.ASCII,
 )
 _IMAGES = re.compile(r"^images/")
 _AUDIO = re.compile(r"^audio/")
@@ -42,7 +53,9 @@ class OpenAi:
             return _METERED[short]
         if method in _READS or method == "DELETE":
             return Surface("free") if _is_known(short) else Surface("unknown")
-        if _FREE_POST.match(short):
+        if method == "POST" and short == "moderations":
+            return _MODERATIONS
+        if _FREE_POST.fullmatch(short):
             return Surface("free")
         if _DEAR_POST.match(short):
             return Surface("billable_unknown", _operation(short))

@@ -1,17 +1,20 @@
 """OpenAI chat completions."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from proxy.dialects import BadBody, Metered, Reading
 from proxy.dialects.body import count, flag, json_object, listed, splice, text, value_of, written
-from proxy.dialects.prompt import Gathered
+from proxy.dialects.prompt import Gathered, compact
 from proxy.dialects.usage import read_usage
 from proxy.meter import ChunkMeter
 
 TOKENS_MAX = 1 << 31
+_SEARCHES = "-search-"  # in the name of a model that does nothing else
 CHOICES_MAX = 128
 LIMITS = ("max_completion_tokens", "max_tokens")
+EVERY_LIMIT = (*LIMITS, "max_output_tokens")
 
 
 class ChatCompletions:
@@ -30,7 +33,7 @@ class ChatCompletions:
         for function in listed(data, "functions"):
             gathered.tool({"type": "function", "function": function})
         gathered.format(data.get("response_format"))
-        if data.get("web_search_options") is not None:
+        if data.get("web_search_options") is not None or _SEARCHES in str(data.get("model")).lower():
             gathered.hidden = True
         limit, names = output_limit(data, LIMITS)
         return Reading(
@@ -39,6 +42,7 @@ class ChatCompletions:
             stream=flag(data, "stream"),
             choices=count(data, "n", least=1, most=CHOICES_MAX) or 1,
             output_tokens_max=limit,
+            output_tokens_beside=_predicted(data.get("prediction")),
             limit_names=names,
             user=_user(data),
             service_tier=text(data, "service_tier"),
@@ -52,18 +56,39 @@ class ChatCompletions:
         return capped(body, reading, cap, default="max_completion_tokens")
 
     def meter(self, reading: Reading, *, withhold_usage: bool) -> ChunkMeter:
-        return ChunkMeter(withhold_usage=withhold_usage, text_of=_delta_text)
+        return _ChatMeter(withhold_usage=withhold_usage, text_of=_delta_text)
 
     def meter_whole(self, answer: Mapping[str, Any]) -> Metered:
-        return metered_choices(answer, _message_text)
+        return _searched(metered_choices(answer, _message_text))
+
+
+class _ChatMeter(ChunkMeter):
+    def result(self) -> Metered:
+        return _searched(super().result())
+
+
+def _searched(told: Metered) -> Metered:
+    """Models that search for every answer are billed for it beside the tokens, and their usage does not tell."""
+    if told.usage is None or told.usage.web_searches or _SEARCHES not in told.served_model:
+        return told
+    return replace(told, usage=replace(told.usage, web_searches=1))
 
 
 def output_limit(data: dict[str, Any], names: tuple[str, ...]) -> tuple[int | None, tuple[str, ...]]:
-    """The largest of the limits given: which of two a provider obeys is its own affair."""
+    """The largest of the limits given, other APIs' names for it included: which of them a provider obeys is its own
+    affair. None where `names` has none of them, or a 0: some providers take that for no limit."""
     given = {
-        name: limit for name in names if (limit := count(data, name, least=0, most=TOKENS_MAX)) is not None
+        name: limit
+        for name in EVERY_LIMIT
+        if (limit := count(data, name, least=0, most=TOKENS_MAX)) is not None
     }
-    return (max(given.values()), tuple(given)) if given else (None, ())
+    own = [given[name] for name in names if name in given]
+    return max(given.values()) if own and all(own) else None, tuple(given)
+
+
+def _predicted(prediction: Any) -> int:
+    """Predicted tokens that the model rejects are billed as output: no more of them than bytes."""
+    return 0 if prediction is None else len(compact(prediction).encode("utf-8", "replace"))
 
 
 def asks_usage(data: dict[str, Any]) -> bool:
@@ -91,9 +116,10 @@ def splice_usage(body: bytes) -> bytes:
 
 def capped(body: bytes, reading: Reading, cap: int, *, default: str) -> bytes:
     """Every limit above the cap is lowered to it; a call that sets none gets one."""
-    for name in reading.limit_names or (default,):
+    missing = reading.output_tokens_max is None or not reading.limit_names
+    for name in (*reading.limit_names, *((default,) if missing else ())):
         given = value_of(body, name) or b""
-        if not given.isdigit() or int(given) > cap:
+        if not given.isdigit() or not 0 < int(given) <= cap:
             body = splice(body, name, str(cap).encode())
     return body
 

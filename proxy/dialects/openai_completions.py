@@ -30,6 +30,8 @@ class Completions:
         if isinstance(data.get("suffix"), str):
             gathered.texts.append(data["suffix"])
         limit, names = output_limit(data, LIMITS)
+        if limit is None:
+            limit = max([OUTPUT_DEFAULT, *(data[name] for name in names)])
         answers = count(data, "n", least=1, most=CHOICES_MAX) or 1
         best_of = count(data, "best_of", least=1, most=CHOICES_MAX) or 1
         return Reading(
@@ -37,7 +39,7 @@ class Completions:
             prompt=gathered.prompt(),
             stream=flag(data, "stream"),
             choices=prompts * max(answers, best_of),
-            output_tokens_max=OUTPUT_DEFAULT if limit is None else limit,
+            output_tokens_max=limit,
             limit_names=names,
             batch_size=prompts,
             user=text(data, "user"),

@@ -1,8 +1,10 @@
 """OpenAI responses: typed items in, typed events out, the usage inside the last event's response."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
+from pricing.usage import Usage
 from proxy.dialects import Metered, Reading
 from proxy.dialects.body import flag, json_object, listed, text, written
 from proxy.dialects.openai_chat import capped, output_limit
@@ -20,9 +22,9 @@ class Responses:
     def read(self, body: bytes, *, strict: bool = False) -> Reading:
         data = json_object(body, strict=strict)
         gathered = Gathered(len(body))
-        if isinstance(data.get("instructions"), str):
+        if data.get("instructions"):
             gathered.messages += 1
-            gathered.texts.append(data["instructions"])
+            gathered.part(data["instructions"])
         _walk_input(gathered, data.get("input"))
         for tool in listed(data, "tools"):
             gathered.tool(tool)
@@ -54,7 +56,7 @@ class Responses:
         checked = read_usage(answer.get("usage"))
         missing = checked is None or bool(checked.problems)
         return Metered(
-            usage=None if checked is None else checked.usage,
+            usage=None if checked is None else _searched(checked.usage, answer.get("output")),
             suspect=checked is not None and bool(checked.problems),
             suspect_reason="" if checked is None else "; ".join(checked.problems),
             served_model=_string(answer.get("model")),
@@ -71,14 +73,33 @@ def _walk_input(gathered: Gathered, given: Any) -> None:
         gathered.messages += 1
         gathered.texts.append(given)
         return
-    for item in given if isinstance(given, list) else ():
+    for item in given if isinstance(given, list) else (given,) if given else ():
         if isinstance(item, dict) and ("role" in item or item.get("type") == "message"):
             gathered.message(item)
-        elif isinstance(item, dict) and item.get("type") == "item_reference":
-            gathered.hidden = True
+        elif isinstance(item, dict) and item.get("type") in ("item_reference", None):
+            gathered.hidden = True  # a type that is not told is a reference's too
         else:
             gathered.messages += 1
             gathered.part(item)
+            _walk_output(gathered, item.get("output") if isinstance(item, dict) else None)
+
+
+def _walk_output(gathered: Gathered, output: Any) -> None:
+    """What a tool gave back may hold pictures and files. Its text stands with its item's already."""
+    for part in output if isinstance(output, list) else (output,):
+        if isinstance(part, dict) and ("file_id" in part or part.get("type") == "input_file"):
+            gathered.hidden = True
+        if isinstance(part, dict) and "image_url" in part:
+            gathered.picture(part)
+
+
+def _searched(usage: Usage, output: Any) -> Usage:
+    """Searches are billed each, beside the tokens, and only the output tells of them."""
+    items = [item for item in output if isinstance(item, Mapping)] if isinstance(output, list) else []
+    acts = [item.get("action") for item in items if item.get("type") == "web_search_call"]
+    searches = sum(not isinstance(act, Mapping) or act.get("type", "search") == "search" for act in acts)
+    files = sum(item.get("type") == "file_search_call" for item in items)
+    return replace(usage, web_searches=searches, file_searches=files)
 
 
 def _output_text(output: Any) -> str:

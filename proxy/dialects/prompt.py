@@ -11,6 +11,9 @@ from pricing.tokens import Image, Prompt
 from proxy.dialects import BadBody
 
 HEADER_CHARS_MAX = 65_536  # of a picture's base64: its size stands near its start
+_MESSAGE_KEYS = {"role", "name", "content", "refusal", "reasoning_content", "tool_calls", "function_call", "audio"} | {
+    "tool_call_id", "id", "type", "status", "phase", "annotations",
+}  # fmt: skip
 _TEXT_PARTS = ("text", "input_text", "output_text", "refusal", "summary_text")
 _PICTURE_PARTS = ("image_url", "input_image", "image")
 _HOSTED_TOOLS = ("function", "custom")  # every other kind runs at the provider and reads what we cannot see
@@ -47,9 +50,10 @@ class Gathered:
 
     def message(self, message: Any) -> None:
         """One chat message: role, name, content, tool calls."""
-        if not isinstance(message, dict):
-            return
         self.messages += 1
+        if not isinstance(message, dict):
+            self.part(message)
+            return
         for name in ("role", "name", "content", "refusal", "reasoning_content"):
             value = message.get(name)
             if isinstance(value, str):
@@ -63,9 +67,11 @@ class Gathered:
             self.json(message["function_call"])
         if isinstance(message.get("audio"), dict):
             self.hidden = True  # the id of an earlier answer's audio
+        for name in message.keys() - _MESSAGE_KEYS:
+            self.json(message[name])  # some providers show the model more than OpenAI does
 
     def content(self, content: Any) -> None:
-        for part in _list(content):
+        for part in [content] if isinstance(content, dict) else _list(content):
             self.part(part)
 
     def part(self, part: Any) -> None:
@@ -74,6 +80,7 @@ class Gathered:
             self.texts.append(part)
             return
         if not isinstance(part, dict):
+            self.json(part)
             return
         kind = part.get("type")
         if kind in _TEXT_PARTS:
@@ -90,7 +97,7 @@ class Gathered:
     def picture(self, part: dict[str, Any]) -> None:
         source = part.get("image_url")
         url = source.get("url") if isinstance(source, dict) else source
-        detail = (source.get("detail") if isinstance(source, dict) else None) or part.get("detail") or "auto"
+        detail = (source if isinstance(source, dict) else part).get("detail") or "auto"
         if part.get("file_id"):
             self.hidden = True
         width, height = picture_size(url) if isinstance(url, str) else (None, None)
@@ -106,21 +113,20 @@ class Gathered:
         data = source.get("file_data")
         if isinstance(data, str):
             self.attachment_bytes += len(data) * 3 // 4
-        else:
-            self.hidden = True  # a file id or an address: what it holds is not in the body
+        self.hidden = True  # an id or an address; and what a compressed file holds, its length does not tell
 
     def tool(self, tool: Any) -> None:
         if isinstance(tool, dict) and tool.get("type", "function") not in _HOSTED_TOOLS:
             self.hidden = True
-        self.tools.append(_compact(tool))
+        self.tools.append(compact(tool))
 
     def json(self, value: Any) -> None:
-        self.texts.append(_compact(value))
+        self.texts.append(compact(value))
 
     def format(self, value: Any) -> None:
         """A response format: only a JSON schema is read by the model."""
         if isinstance(value, dict) and value.get("type") == "json_schema":
-            self.schema = _compact(value.get("json_schema") or value)
+            self.schema = compact(value.get("json_schema") or value)
 
 
 def walk_prompts(gathered: Gathered, prompt: Any) -> int:
@@ -135,15 +141,18 @@ def walk_prompts(gathered: Gathered, prompt: Any) -> int:
     for item in items:
         if isinstance(item, str):
             gathered.texts.append(item)
-        elif isinstance(item, list):
+        elif isinstance(item, list) and all(isinstance(token, int) for token in item):
             gathered.tokens += len(item)
         else:
             gathered.part(item)
+    if isinstance(prompt, dict):
+        gathered.json(prompt)
     return max(1, len(items))
 
 
 def picture_size(url: str) -> tuple[int | None, int | None]:
-    """Width and height from the first bytes of a `data:` picture. An address is never asked."""
+    """Width and height from the first bytes of a `data:` picture. An address is never asked. A GIF's are not told: its
+    frames may be larger than the screen that its first bytes tell of."""
     head, comma, data = url[: HEADER_CHARS_MAX + 100].partition(",")
     if not comma or not head.startswith("data:") or "base64" not in head:
         return None, None
@@ -152,25 +161,16 @@ def picture_size(url: str) -> tuple[int | None, int | None]:
         raw = base64.b64decode(usable, validate=False)
     except (binascii.Error, ValueError):
         return None, None
-    return next(
-        (size for read in (_png, _gif, _webp, _jpeg) if (size := read(raw)) is not None), (None, None)
-    )
+    return next((size for read in (_png, _webp, _jpeg) if (size := read(raw)) is not None), (None, None))
 
 
 Size = tuple[int | None, int | None]
 
 
 def _png(raw: bytes) -> Size | None:
-    if raw[:8] != b"\x89PNG\r\n\x1a\n" or len(raw) < 24:
+    if raw[:8] != b"\x89PNG\r\n\x1a\n" or raw[12:16] != b"IHDR" or len(raw) < 24:
         return None
     width, height = struct.unpack(">II", raw[16:24])
-    return width, height
-
-
-def _gif(raw: bytes) -> Size | None:
-    if raw[:6] not in (b"GIF87a", b"GIF89a") or len(raw) < 10:
-        return None
-    width, height = struct.unpack("<HH", raw[6:10])
     return width, height
 
 
@@ -183,8 +183,13 @@ def _webp(raw: bytes) -> Size | None:
     if kind == b"VP8L":
         bits = int.from_bytes(raw[21:25], "little")
         return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    if kind != b"VP8 ":
+        return None
     width, height = struct.unpack("<HH", raw[26:30])
     return width & 0x3FFF, height & 0x3FFF
+
+
+_JPEG_LENGTHLESS = {0x01, *range(0xD0, 0xDA), 0xFF}  # after these a length read is no length
 
 
 def _jpeg(raw: bytes) -> Size | None:
@@ -196,11 +201,13 @@ def _jpeg(raw: bytes) -> Size | None:
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
             height, width = struct.unpack(">HH", raw[at + 5 : at + 9])
             return width, height
+        if marker in _JPEG_LENGTHLESS:
+            return None
         at += 2 + length
     return None
 
 
-def _compact(value: Any) -> str:
+def compact(value: Any) -> str:
     try:
         return orjson.dumps(value).decode()
     except (TypeError, ValueError):

@@ -49,8 +49,9 @@ def read_usage(block: Any) -> Checked | None:
     return Checked(usage, reader.problems)
 
 
-_INPUT = ("prompt_tokens_details", "input_tokens_details")
-_OUTPUT = ("completion_tokens_details", "output_tokens_details")
+# Transcriptions and realtime sessions write the singular.
+_INPUT = ("prompt_tokens_details", "input_tokens_details", "input_token_details")
+_OUTPUT = ("completion_tokens_details", "output_tokens_details", "output_token_details")
 
 
 class _Reader:

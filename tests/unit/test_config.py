@@ -80,10 +80,11 @@ def test_a_newer_file_is_not_read(tmp_path: Path) -> None:
 
 
 def test_paths_are_relative_to_the_files_folder(tmp_path: Path) -> None:
-    text = "rules_file: r/rules.yaml\ndata_dir: d\ntls: {cert_file: c.pem, key_file: /k.pem}\n"
+    text = "rules_file: r/rules.yaml\nprices_file: p.yaml\ndata_dir: d\ntls: {cert_file: c.pem, key_file: /k.pem}\n"
     config = load(tmp_path, text).config
 
     assert (config.rules_file, config.data_dir) == (tmp_path / "r" / "rules.yaml", tmp_path / "d")
+    assert config.prices_file == tmp_path / "p.yaml"
     assert config.tls is not None
     assert (config.tls.cert_file, config.tls.key_file) == (tmp_path / "c.pem", Path("/k.pem"))
 
@@ -184,7 +185,7 @@ def test_a_wrong_value_is_told_at_its_place(tmp_path: Path, text: str, path: str
     assert words in str(found[path])
 
 
-@pytest.mark.parametrize("name", ["prices_file", "max_delay_seconds", "retention", "tracing"])
+@pytest.mark.parametrize("name", ["max_delay_seconds", "retention", "tracing"])
 def test_a_setting_of_a_later_version_is_refused_by_name(tmp_path: Path, name: str) -> None:
     assert str(problems(tmp_path, f"{name}: 1")[name]).endswith("not available in this version; remove it")
 
