@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from proxy.dialects import Metered, Reading
-from proxy.dialects.body import count, flag, json_object, text
+from proxy.dialects.body import count, flag, json_object, text, written
 from proxy.dialects.openai_chat import (
     CHOICES_MAX,
     asks_usage,
@@ -61,4 +61,4 @@ class Completions:
 
 def _text(choice: Mapping[str, Any]) -> str:
     value = choice.get("text")
-    return value if isinstance(value, str) else ""
+    return written(value) if isinstance(value, str) else ""

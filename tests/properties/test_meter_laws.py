@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from proxy.dialects import Api, Meter, Metered
@@ -158,6 +158,7 @@ MADE_UP = st.lists(st.tuples(CHUNKS | LINES, ENDS).map(b"".join), max_size=8).ma
 
 @settings(max_examples=300, deadline=None)
 @given(MADE_UP, CUTS, st.sampled_from(["chat_", "completions_", "embeddings_", "responses_"]), st.booleans())
+@example(b'data: {"choices": [{"text": "\\ud83d"}]}\n\n', [], "completions_", False)
 def test_nothing_a_provider_sends_breaks_the_meter(
     stream: bytes, at: list[int], name: str, withhold: bool
 ) -> None:
