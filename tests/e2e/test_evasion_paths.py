@@ -191,5 +191,8 @@ async def test_a_client_that_leaves_later_pays_what_the_provider_made(
         return found if len(found) == 4 else None
 
     for call in await asyncio.to_thread(wait_for, "four calls in the ledger", ended):
-        assert provider.billed(call.tag).nanos <= call.nanos
+        # Of a stream left before its first event nothing was seen: what the provider made until it noticed, nobody knows.
+        is_unseen = stream and call.tag.endswith(("-None", "-0"))
+        owed = ceiling(0) if is_unseen else provider.billed(call.tag).nanos
+        assert owed <= call.nanos
         assert call.nanos <= ceiling(20) or call.flags
