@@ -1,12 +1,15 @@
 """What can be seen from outside: health pages, metrics, log lines."""
 
+import asyncio
 import json
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from tests.support.calls import chat_body, post
-from tests.support.client import Reply, ask
-from tests.support.process import Spendgate
+from tests.support.calls import CHAT, chat_body, headers_for, post
+from tests.support.client import Connection, Reply, ask
+from tests.support.process import ScriptedProvider, Spendgate, config_for
 from tests.support.script import Script
 
 
@@ -63,13 +66,38 @@ async def test_our_refusals_and_the_providers_throttling_are_counted_apart(
     assert [await figures(spendgate, *name) for name in names] == [count + 1 for count in before]
 
 
-async def test_nothing_is_in_flight_once_all_calls_have_ended(
-    spendgate: Spendgate, key: str, tag: str
-) -> None:
-    await post(spendgate.url, key, Script(tag=tag), chat_body(stream=True))
-    spendgate.call(tag)
+@pytest.fixture
+def alone(tmp_path: Path, provider: ScriptedProvider) -> Iterator[Spendgate]:
+    """A server that no other test uses: calls that those have left may still be read to their end."""
+    with Spendgate(tmp_path / "alone", config_for(provider.url)) as started:
+        yield started
 
-    assert await figures(spendgate, "spendgate_calls_in_flight") == 0
+
+async def test_nothing_is_in_flight_once_all_calls_have_ended(alone: Spendgate, tag: str) -> None:
+    """However they end: answered, refused on either side, failed, or left by the client."""
+    key = alone.key("free")
+    poor = alone.key("poor", "--budget-usd", "0.000001", "--period", "total", "--hold", "strict")
+    await post(alone.url, key, Script(tag=f"{tag}-whole"), chat_body())
+    await post(alone.url, key, Script(tag=f"{tag}-stream"), chat_body(stream=True))
+    await post(alone.url, key, Script(tag=f"{tag}-500", status=500), chat_body())
+    await post(alone.url, key, Script(tag=f"{tag}-drop", fault="drop"), chat_body())
+    await post(alone.url, poor, Script(tag=f"{tag}-402"), chat_body())
+    await post(alone.url, "sk-sg-live-unknown", Script(tag=f"{tag}-401"), chat_body())
+
+    for stream in (True, False):
+        slow = Script(tag=f"{tag}-left-{stream}", delay_ms=300)
+        async with Connection(alone.url) as connection:
+            await connection.send("POST", CHAT, headers_for(key, slow), chat_body(stream=stream))
+            await in_flight(alone, 1)
+
+        await in_flight(alone, 0)
+
+
+async def in_flight(server: Spendgate, count: int) -> None:
+    """Wait until that many calls are."""
+    async with asyncio.timeout(5):
+        while await figures(server, "spendgate_calls_in_flight") != count:
+            await asyncio.sleep(0.01)
 
 
 async def test_a_call_leaves_one_line_of_facts_in_the_log(spendgate: Spendgate, key: str, tag: str) -> None:
