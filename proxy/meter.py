@@ -9,7 +9,7 @@ import orjson
 
 from pricing.usage import Usage
 from proxy.dialects import Api, BadBody, Metered, Reading
-from proxy.dialects.body import decoded, written
+from proxy.dialects.body import decoded, string_of
 from proxy.dialects.usage import Checked, read_usage
 from proxy.sse import Events, data_of
 
@@ -119,7 +119,8 @@ class ChunkMeter(_Streamed):
 
     def _read(self, event: bytes) -> bool:
         """Take in one event. True for the extra usage chunk."""
-        if b'"usage"' in event and not _is_null_usage(event):
+        tells_usage = b'"usage"' in event and not _is_null_usage(event)
+        if tells_usage:
             data = parsed(data_of(event))
             if data is not None and isinstance(data.get("usage"), Mapping):
                 self._note_names(data)
@@ -140,15 +141,15 @@ class ChunkMeter(_Streamed):
             self._is_complete = not self._has_failed
             return False
         if b'"choices"' in event:
-            self._is_last = self._is_last and b'"usage"' in event and not _is_null_usage(event)
+            self._is_last = self._is_last and tells_usage
         if not self._is_last or self._problems:
             self._keep(event)
         return False
 
     def _note_names(self, data: Mapping[str, Any]) -> None:
-        self._model = _string(data.get("model")) or self._model
-        self._id = _string(data.get("id")) or self._id
-        self._tier = _string(data.get("service_tier")) or self._tier
+        self._model = string_of(data.get("model")) or self._model
+        self._id = string_of(data.get("id")) or self._id
+        self._tier = string_of(data.get("service_tier")) or self._tier
 
     def _text_in(self, data: Mapping[str, Any]) -> str:
         choices = data.get("choices")
@@ -188,7 +189,7 @@ class ResponseMeter(_Streamed):
             data = parsed(data_of(event))
             response = None if data is None else data.get("response")
             if isinstance(response, Mapping):
-                self._id, self._model = _string(response.get("id")), _string(response.get("model"))
+                self._id, self._model = string_of(response.get("id")), string_of(response.get("model"))
         elif b'"error"' in event:
             data = parsed(data_of(event))
             self._has_failed = self._has_failed or (data is not None and data.get("type") == "error")
@@ -207,7 +208,7 @@ class ResponseMeter(_Streamed):
             self._note_usage(Checked(told.usage, [told.suspect_reason] if told.suspect else []))
 
     def _text_in(self, data: Mapping[str, Any]) -> str:
-        return _string(data.get("delta")) if str(data.get("type", "")).endswith(".delta") else ""
+        return string_of(data.get("delta")) if str(data.get("type", "")).endswith(".delta") else ""
 
 
 class WholeMeter:
@@ -295,7 +296,3 @@ def _leniently(data: bytes) -> Mapping[str, Any] | None:
 def _is_null_usage(event: bytes) -> bool:
     """Providers write it into every chunk before the last: not worth parsing. Where "usage" stands twice, it is."""
     return (b'"usage":null' in event or b'"usage": null' in event) and event.count(b'"usage"') == 1
-
-
-def _string(value: Any) -> str:
-    return written(value) if isinstance(value, str) else ""

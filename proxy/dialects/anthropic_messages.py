@@ -7,7 +7,7 @@ from pricing.tokens import Image
 from proxy.dialects import BadBody, Metered, Reading
 from proxy.dialects.anthropic_stream import MessageMeter, text_of_block
 from proxy.dialects.anthropic_usage import read_usage, tier_of
-from proxy.dialects.body import count, flag, json_object, listed, splice, text, value_of, written
+from proxy.dialects.body import count, flag, json_object, listed, splice, string_of, text, value_of
 from proxy.dialects.openai_chat import TOKENS_MAX, capped, output_limit
 from proxy.dialects.prompt import HEADER_CHARS_MAX, Gathered, picture_size
 
@@ -84,8 +84,8 @@ class Messages:
             usage=None if checked is None else checked.usage,
             suspect=checked is not None and bool(checked.problems),
             suspect_reason="" if checked is None else "; ".join(checked.problems),
-            served_model=_string(answer.get("model")),
-            provider_id=_string(answer.get("id")),
+            served_model=string_of(answer.get("model")),
+            provider_id=string_of(answer.get("id")),
             service_tier=tier_of(block),
             complete=True,
             failed=answer.get("type") == "error",
@@ -108,7 +108,7 @@ def _thinking_budget(data: dict[str, Any]) -> int:
 def _user(data: dict[str, Any]) -> str:
     metadata = data.get("metadata")
     user = metadata.get("user_id") if isinstance(metadata, dict) else None
-    return _string(user)
+    return string_of(user)
 
 
 def _format(gathered: Gathered, data: dict[str, Any]) -> None:
@@ -124,7 +124,7 @@ def _reads_elsewhere(data: dict[str, Any]) -> bool:
     management = data.get("context_management")
     edits = _list(management.get("edits")) if isinstance(management, dict) else []
     # A compaction reads the whole context once more; the other edits only take something away.
-    return any(isinstance(edit, dict) and _string(edit.get("type")).startswith("compact") for edit in edits)
+    return any(isinstance(edit, dict) and string_of(edit.get("type")).startswith("compact") for edit in edits)
 
 
 def _system(gathered: Gathered, system: Any) -> None:
@@ -138,7 +138,7 @@ def _message(gathered: Gathered, message: Any) -> None:
     if not isinstance(message, dict):
         gathered.json(message)
         return
-    gathered.texts.append(_string(message.get("role")))
+    gathered.texts.append(string_of(message.get("role")))
     _content(gathered, message.get("content"), DEPTH_MAX)
     for name in message.keys() - {"role", "content"}:
         gathered.json(message[name])
@@ -164,14 +164,14 @@ def _block(gathered: Gathered, block: Any, depth: int) -> None:
     elif kind == "document" and depth:
         _document(gathered, block, depth)
     elif kind == "tool_result" and depth:
-        gathered.texts.append(_string(block.get("tool_use_id")))
+        gathered.texts.append(string_of(block.get("tool_use_id")))
         _content(gathered, block.get("content"), depth - 1)
     elif kind == "thinking":
         # The text may be a summary: what counts is kept encrypted in the signature.
         _content(gathered, block.get("thinking"), 0)
-        gathered.tokens += len(_string(block.get("signature"))) // ENCRYPTED_CHARS_PER_TOKEN
+        gathered.tokens += len(string_of(block.get("signature"))) // ENCRYPTED_CHARS_PER_TOKEN
     elif kind == "redacted_thinking":
-        gathered.tokens += len(_string(block.get("data"))) // ENCRYPTED_CHARS_PER_TOKEN
+        gathered.tokens += len(string_of(block.get("data"))) // ENCRYPTED_CHARS_PER_TOKEN
     elif kind == "container_upload":
         gathered.hidden = True
     else:
@@ -198,12 +198,12 @@ def _document(gathered: Gathered, block: dict[str, Any], depth: int) -> None:
     else:
         # A PDF's pages are read as pictures too, and a small file can hold many; or it is not in the body at all.
         data = source.get("data") if kind == "base64" else None
-        gathered.tokens += len(_string(data)) * 3 // 4 // PDF_BYTES_PER_TOKEN
+        gathered.tokens += len(string_of(data)) * 3 // 4 // PDF_BYTES_PER_TOKEN
         gathered.hidden = True
 
 
 def _tool(gathered: Gathered, tool: Any) -> None:
-    kind = _string(tool.get("type")) if isinstance(tool, dict) else ""
+    kind = string_of(tool.get("type")) if isinstance(tool, dict) else ""
     if kind.startswith(_CLIENT_TOOLS):
         gathered.tokens += CLIENT_TOOL_TOKENS
         tool = {**tool, "type": "custom"}
@@ -214,7 +214,3 @@ def _tool(gathered: Gathered, tool: Any) -> None:
 
 def _list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
-
-
-def _string(value: Any) -> str:
-    return written(value) if isinstance(value, str) else ""

@@ -1,13 +1,12 @@
 """A streamed message read as it passes: its usage at the start and at the end, and what the model wrote in between."""
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from pricing.usage import Usage
 from proxy.dialects import Metered
 from proxy.dialects.anthropic_usage import read_usage, tier_of
-from proxy.dialects.body import written
+from proxy.dialects.body import json_text, string_of
 from proxy.meter import KEPT_BYTES_MAX, TEXT_CHARS_MAX, parsed
 from proxy.sse import Events, data_of
 
@@ -67,7 +66,7 @@ class MessageMeter:
             data = {"type": "content_block_delta"}  # most events: not worth parsing
         else:
             return
-        kind = _string(data.get("type"))
+        kind = string_of(data.get("type"))
         if kind.startswith("content_block_"):
             self._is_last = False
             self._wrote.keep(event)
@@ -83,7 +82,7 @@ class MessageMeter:
     def _read_start(self, data: Mapping[str, Any]) -> None:
         message = data.get("message")
         if isinstance(message, Mapping):
-            self._model, self._id = _string(message.get("model")), _string(message.get("id"))
+            self._model, self._id = string_of(message.get("model")), string_of(message.get("id"))
             self._note_usage(message.get("usage"))
 
     def _read_end(self, data: Mapping[str, Any]) -> None:
@@ -148,20 +147,9 @@ def text_of_block(block: Any) -> str:
     words, nor are citations and signatures."""
     if not isinstance(block, Mapping):
         return ""
-    words = [_string(block.get(name)) for name in _WRITTEN]
+    words = [string_of(block.get(name)) for name in _WRITTEN]
     if block.get("type") == "compaction_delta":
-        words.append(_string(block.get("content")))
+        words.append(string_of(block.get("content")))
     if block.get("input"):
-        words.append(_as_json(block["input"]))
+        words.append(json_text(block["input"]))
     return "".join(words)
-
-
-def _as_json(value: Any) -> str:
-    try:
-        return written(json.dumps(value, ensure_ascii=False))
-    except (ValueError, RecursionError):
-        return ""  # deeper than any tool's input
-
-
-def _string(value: Any) -> str:
-    return written(value) if isinstance(value, str) else ""

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from pricing.usage import Usage
-from proxy.dialects.body import written
-from proxy.dialects.usage import ABSURD_TOKENS, Checked
+from proxy.dialects.body import string_of
+from proxy.dialects.usage import Checked, checked
 
 
 def read_usage(block: Any) -> Checked | None:
@@ -45,8 +45,7 @@ def tier_of(block: Any) -> str:
         return ""
     if block.get("speed") == "fast":
         return "fast"
-    tier = block.get("service_tier")
-    return written(tier) if isinstance(tier, str) else ""
+    return string_of(block.get("service_tier"))
 
 
 def _beside(iterations: Any) -> list[Mapping[str, Any]]:
@@ -108,15 +107,4 @@ def _count(block: Mapping[str, Any], name: str, problems: list[str]) -> int:
     value = block.get(name)
     if value is None:
         return 0
-    if isinstance(value, float) and value.is_integer() and 0 <= value <= ABSURD_TOKENS:
-        value = int(value)
-    if isinstance(value, bool) or not isinstance(value, int):
-        problems.append(f"{name} is no whole number")
-        return 0
-    if value < 0:
-        problems.append(f"{name} is negative")
-        return 0
-    if value > ABSURD_TOKENS:
-        problems.append(f"{name} is absurd")
-        return 0
-    return value
+    return checked(value, name, problems)

@@ -168,6 +168,19 @@ def written(value: str) -> str:
     return value.encode("utf-8", "replace").decode()
 
 
+def string_of(value: Any) -> str:
+    """A provider's or a caller's words, mended; nothing for whatever is no text."""
+    return written(value) if isinstance(value, str) else ""
+
+
+def json_text(value: Any) -> str:
+    """The arguments of a tool as the model wrote them; nothing for what is deeper than any of those."""
+    try:
+        return written(json.dumps(value, ensure_ascii=False)) if value else ""
+    except (ValueError, RecursionError):
+        return ""
+
+
 def listed(data: dict[str, Any], name: str) -> list[Any]:
     """Null and absent are an empty list."""
     value = data.get(name)

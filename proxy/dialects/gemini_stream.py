@@ -1,13 +1,12 @@
 """A streamed Gemini answer read as it passes: events, or a JSON array that grows, each piece with the usage so far."""
 
-import json
 import re
 from collections.abc import Mapping
 from typing import Any
 
 from pricing.usage import Usage
 from proxy.dialects import Metered
-from proxy.dialects.body import written
+from proxy.dialects.body import json_text, string_of
 from proxy.dialects.gemini_usage import read_usage, tier_of
 from proxy.meter import TEXT_CHARS_MAX, parsed
 from proxy.sse import Events, data_of
@@ -118,7 +117,7 @@ class _State:
             return
         self._has_failed = self._has_failed or data.get("error") is not None
         self._model = model_of(data) or self._model
-        self._id = string(data.get("responseId")) or self._id
+        self._id = string_of(data.get("responseId")) or self._id
         self._is_blocked = self._is_blocked or is_blocked(data)
         has_output = False
         for candidate in dicts(data.get("candidates")):
@@ -255,7 +254,7 @@ def metered_answer(answer: Mapping[str, Any], model: str) -> Metered:
         suspect=checked is not None and bool(checked.problems),
         suspect_reason="" if checked is None else "; ".join(checked.problems),
         served_model=model_of(answer),
-        provider_id=string(answer.get("responseId")),
+        provider_id=string_of(answer.get("responseId")),
         service_tier=tier_of(block),
         complete=True,
         failed=answer.get("error") is not None,
@@ -265,7 +264,7 @@ def metered_answer(answer: Mapping[str, Any], model: str) -> Metered:
 
 
 def model_of(answer: Mapping[str, Any]) -> str:
-    return string(answer.get("modelVersion")).removeprefix("models/")
+    return string_of(answer.get("modelVersion")).removeprefix("models/")
 
 
 def is_blocked(answer: Mapping[str, Any]) -> bool:
@@ -288,12 +287,12 @@ def text_of(candidate: Mapping[str, Any]) -> str:
     """Everything that a model wrote into a candidate, its shown thoughts included."""
     words = []
     for part in _parts(candidate):
-        words.append(string(part.get("text")))
+        words.append(string_of(part.get("text")))
         call, code = part.get("functionCall"), part.get("executableCode")
         if isinstance(call, Mapping):
-            words += [string(call.get("name")), _as_json(call.get("args"))]
+            words += [string_of(call.get("name")), json_text(call.get("args"))]
         if isinstance(code, Mapping):
-            words.append(string(code.get("code")))
+            words.append(string_of(code.get("code")))
     return "".join(words)
 
 
@@ -321,19 +320,6 @@ def searches_of(candidate: Mapping[str, Any]) -> set[str]:
 def _parts(candidate: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     content = candidate.get("content")
     return dicts(content.get("parts")) if isinstance(content, Mapping) else []
-
-
-def _as_json(value: Any) -> str:
-    if not value:
-        return ""
-    try:
-        return written(json.dumps(value, ensure_ascii=False))
-    except (ValueError, RecursionError):
-        return ""  # deeper than any call's arguments
-
-
-def string(value: Any) -> str:
-    return written(value) if isinstance(value, str) else ""
 
 
 def dicts(value: Any) -> list[Mapping[str, Any]]:

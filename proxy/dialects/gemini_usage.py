@@ -5,7 +5,7 @@ from typing import Any
 
 from pricing.usage import Usage
 from proxy.dialects.body import written
-from proxy.dialects.usage import ABSURD_TOKENS, Checked
+from proxy.dialects.usage import Checked, checked
 
 # By name, or by number where the caller asked for enums as numbers.
 _AUDIO = ("AUDIO", 4)
@@ -96,7 +96,7 @@ class _Reader:
             value = self._block.get(name)
             if value is not None:
                 self.told = self.told or name != "totalTokenCount"
-                return self._checked(value, name)
+                return checked(value, name, self.problems)
         return 0
 
     def modality(self, kind: tuple[str, int], *places: str) -> int:
@@ -106,22 +106,8 @@ class _Reader:
             details = self._block.get(place)
             for detail in details if isinstance(details, list) else ():
                 if isinstance(detail, Mapping) and _is(detail.get("modality"), kind):
-                    tokens += self._checked(detail.get("tokenCount") or 0, f"{place}.tokenCount")
+                    tokens += checked(detail.get("tokenCount") or 0, f"{place}.tokenCount", self.problems)
         return tokens
-
-    def _checked(self, value: Any, name: str) -> int:
-        if isinstance(value, float) and value.is_integer() and 0 <= value <= ABSURD_TOKENS:
-            value = int(value)
-        if isinstance(value, bool) or not isinstance(value, int):
-            self.problems.append(f"{name} is no whole number")
-            return 0
-        if value < 0:
-            self.problems.append(f"{name} is negative")
-            return 0
-        if value > ABSURD_TOKENS:
-            self.problems.append(f"{name} is absurd")
-            return 0
-        return value
 
 
 def _is(value: Any, kind: tuple[str, int]) -> bool:

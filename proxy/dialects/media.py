@@ -19,6 +19,17 @@ DECODED_BYTES_MAX = 64 << 20
 _RUN = re.compile(rb"[A-Za-z0-9+/=_-]+")
 
 
+def metered_of(checked: Checked | None, answer: Mapping[str, Any]) -> Metered:
+    """A whole JSON answer of which only the usage is of interest."""
+    return Metered(
+        usage=None if checked is None else checked.usage,
+        suspect=checked is not None and bool(checked.problems),
+        suspect_reason="" if checked is None else "; ".join(checked.problems),
+        complete=True,
+        failed=answer.get("error") is not None,
+    )
+
+
 class Elided:
     """Bytes with every long unbroken run cut short, wherever the network cut them."""
 

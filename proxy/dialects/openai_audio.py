@@ -16,7 +16,7 @@ from pricing.tokens import Prompt
 from pricing.usage import Usage
 from proxy.dialects import BadBody, Media, Metered, Reading
 from proxy.dialects.body import json_object, text, written
-from proxy.dialects.media import EventMeter
+from proxy.dialects.media import EventMeter, metered_of
 from proxy.dialects.multipart import FilePart, form_flag, head_of, read_form
 from proxy.dialects.usage import Checked, read_usage
 from proxy.meter import TEXT_CHARS_MAX
@@ -94,14 +94,7 @@ class Speech:
 
     def meter_whole(self, answer: Mapping[str, Any]) -> Metered:
         """Of JSON instead of sound: an error, or a provider of another kind."""
-        checked = _spoken_usage(answer)
-        return Metered(
-            usage=None if checked is None else checked.usage,
-            suspect=checked is not None and bool(checked.problems),
-            suspect_reason="" if checked is None else "; ".join(checked.problems),
-            complete=True,
-            failed=answer.get("error") is not None,
-        )
+        return metered_of(_spoken_usage(answer), answer)
 
     def meter_media(
         self, reading: Reading, answer: Mapping[str, Any] | None, *, text: bytes, size_bytes: int, ended: bool

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from proxy.dialects import BadBody, Metered, Reading
-from proxy.dialects.body import count, flag, json_object, listed, splice, text, value_of, written
+from proxy.dialects.body import count, flag, json_object, listed, splice, string_of, text, value_of, written
 from proxy.dialects.prompt import Gathered, compact
 from proxy.dialects.usage import read_usage
 from proxy.meter import ChunkMeter
@@ -132,9 +132,9 @@ def metered_choices(answer: Mapping[str, Any], text_of: Any) -> Metered:
         usage=None if checked is None else checked.usage,
         suspect=checked is not None and bool(checked.problems),
         suspect_reason="" if checked is None else "; ".join(checked.problems),
-        served_model=_string(answer.get("model")),
-        provider_id=_string(answer.get("id")),
-        service_tier=_string(answer.get("service_tier")),
+        served_model=string_of(answer.get("model")),
+        provider_id=string_of(answer.get("id")),
+        service_tier=string_of(answer.get("service_tier")),
         complete=True,
         failed="error" in answer and answer["error"] is not None,
         output_text="".join(text_of(choice) for choice in _dicts(answer.get("choices"))) if missing else "",
@@ -153,11 +153,13 @@ def _delta_text(choice: Mapping[str, Any]) -> str:
 
 def text_of_message(message: Mapping[str, Any]) -> str:
     """Everything that a model wrote into a message or a delta of one."""
-    words = [_string(message.get(name)) for name in ("content", "refusal", "reasoning_content", "reasoning")]
+    words = [
+        string_of(message.get(name)) for name in ("content", "refusal", "reasoning_content", "reasoning")
+    ]
     for call in _dicts(message.get("tool_calls")):
         function = call.get("function")
         if isinstance(function, Mapping):
-            words += [_string(function.get("name")), _string(function.get("arguments"))]
+            words += [string_of(function.get("name")), string_of(function.get("arguments"))]
     return "".join(words)
 
 
@@ -167,10 +169,6 @@ def _user(data: dict[str, Any]) -> str:
         if isinstance(value, str) and value:
             return written(value)
     return ""
-
-
-def _string(value: Any) -> str:
-    return written(value) if isinstance(value, str) else ""
 
 
 def _dicts(value: Any) -> list[Mapping[str, Any]]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from proxy.dialects import Metered, Reading
-from proxy.dialects.body import count, flag, json_object, text, written
+from proxy.dialects.body import count, flag, json_object, string_of, text
 from proxy.dialects.openai_chat import (
     CHOICES_MAX,
     asks_usage,
@@ -60,5 +60,4 @@ class Completions:
 
 
 def _text(choice: Mapping[str, Any]) -> str:
-    value = choice.get("text")
-    return written(value) if isinstance(value, str) else ""
+    return string_of(choice.get("text"))

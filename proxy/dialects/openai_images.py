@@ -13,7 +13,7 @@ from pricing.tokens import Prompt
 from pricing.usage import Usage
 from proxy.dialects import BadBody, Media, Metered, Reading
 from proxy.dialects.body import count, flag, json_object, listed, text
-from proxy.dialects.media import EventMeter, added
+from proxy.dialects.media import EventMeter, added, metered_of
 from proxy.dialects.multipart import form_count, form_flag, read_form
 from proxy.dialects.usage import Checked, read_usage
 
@@ -139,14 +139,7 @@ class Images:
         )
 
     def meter_whole(self, answer: Mapping[str, Any]) -> Metered:
-        checked = _usage(answer)
-        return Metered(
-            usage=None if checked is None else checked.usage,
-            suspect=checked is not None and bool(checked.problems),
-            suspect_reason="" if checked is None else "; ".join(checked.problems),
-            complete=True,
-            failed=answer.get("error") is not None,
-        )
+        return metered_of(_usage(answer), answer)
 
     def meter_media(
         self, reading: Reading, answer: Mapping[str, Any] | None, *, text: bytes, size_bytes: int, ended: bool

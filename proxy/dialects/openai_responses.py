@@ -6,7 +6,7 @@ from typing import Any
 
 from pricing.usage import Usage
 from proxy.dialects import Metered, Reading
-from proxy.dialects.body import flag, json_object, listed, text, written
+from proxy.dialects.body import flag, json_object, listed, string_of, text
 from proxy.dialects.openai_chat import capped, output_limit
 from proxy.dialects.prompt import Gathered
 from proxy.dialects.usage import read_usage
@@ -59,9 +59,9 @@ class Responses:
             usage=None if checked is None else _searched(checked.usage, answer.get("output")),
             suspect=checked is not None and bool(checked.problems),
             suspect_reason="" if checked is None else "; ".join(checked.problems),
-            served_model=_string(answer.get("model")),
-            provider_id=_string(answer.get("id")),
-            service_tier=_string(answer.get("service_tier")),
+            served_model=string_of(answer.get("model")),
+            provider_id=string_of(answer.get("id")),
+            service_tier=string_of(answer.get("service_tier")),
             complete=answer.get("status") in ("completed", "incomplete", "failed", "cancelled", None),
             failed=answer.get("status") == "failed",
             output_text=_output_text(answer.get("output")) if missing else "",
@@ -106,13 +106,9 @@ def _output_text(output: Any) -> str:
     words = []
     for item in output if isinstance(output, list) else ():
         if isinstance(item, Mapping):
-            words += [_string(item.get("name")), _string(item.get("arguments"))]
+            words += [string_of(item.get("name")), string_of(item.get("arguments"))]
             content = item.get("content")
             for part in content if isinstance(content, list) else ():
                 if isinstance(part, Mapping):
-                    words.append(_string(part.get("text") or part.get("refusal")))
+                    words.append(string_of(part.get("text") or part.get("refusal")))
     return "".join(words)
-
-
-def _string(value: Any) -> str:
-    return written(value) if isinstance(value, str) else ""

@@ -66,30 +66,28 @@ class _Reader:
         for name in names:
             if name in self._block:
                 self.told = self.told or name != "total_tokens"
-                return self._checked(self._block[name], name, absent_ok=False)
+                return checked(self._block[name], name, self.problems)
         return 0
 
     def detail(self, places: tuple[str, ...], name: str) -> int:
         for place in places:
             inner = self._block.get(place)
             if isinstance(inner, Mapping) and inner.get(name) is not None:
-                return self._checked(inner[name], f"{place}.{name}", absent_ok=True)
+                return checked(inner[name], f"{place}.{name}", self.problems)
         return 0
 
     def cached(self, total_input: int) -> tuple[int, int, int]:
         """Cache reads, plain cache writes, twelve-hour writes: together never more than the input."""
         read = self.detail(_INPUT, "cached_tokens")
         if not read and self._block.get("prompt_cache_hit_tokens") is not None:
-            read = self._checked(
-                self._block["prompt_cache_hit_tokens"], "prompt_cache_hit_tokens", absent_ok=True
-            )
+            read = checked(self._block["prompt_cache_hit_tokens"], "prompt_cache_hit_tokens", self.problems)
         write = self.detail(_INPUT, "cache_write_tokens")
         write_12h = 0
         for place in _INPUT:
             inner = self._block.get(place)
             by_ttl = inner.get("cache_write_tokens_details") if isinstance(inner, Mapping) else None
             if isinstance(by_ttl, Mapping):
-                write_12h = self._checked(by_ttl.get("ttl_12h_tokens") or 0, "ttl_12h_tokens", absent_ok=True)
+                write_12h = checked(by_ttl.get("ttl_12h_tokens") or 0, "ttl_12h_tokens", self.problems)
         write = max(0, write - write_12h)
         if read + write + write_12h > total_input:
             self.problems.append("more cached tokens than input")
@@ -98,18 +96,18 @@ class _Reader:
             write_12h = min(write_12h, total_input - read - write)
         return read, write, write_12h
 
-    def _checked(self, value: Any, name: str, *, absent_ok: bool) -> int:
-        if value is None and absent_ok:
-            return 0
-        if isinstance(value, float) and value.is_integer() and 0 <= value <= ABSURD_TOKENS:
-            value = int(value)
-        if isinstance(value, bool) or not isinstance(value, int):
-            self.problems.append(f"{name} is no whole number")
-            return 0
-        if value < 0:
-            self.problems.append(f"{name} is negative")
-            return 0
-        if value > ABSURD_TOKENS:
-            self.problems.append(f"{name} is absurd")
-            return 0
-        return value
+
+def checked(value: Any, name: str, problems: list[str]) -> int:
+    """A count that can be believed, else none, and the problem told."""
+    if isinstance(value, float) and value.is_integer() and 0 <= value <= ABSURD_TOKENS:
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int):
+        problems.append(f"{name} is no whole number")
+        return 0
+    if value < 0:
+        problems.append(f"{name} is negative")
+        return 0
+    if value > ABSURD_TOKENS:
+        problems.append(f"{name} is absurd")
+        return 0
+    return value
