@@ -19,6 +19,7 @@ def problem(
 ) -> Reply:
     """An error with its request id. What waiting cannot mend tells SDKs not to retry."""
     body = dialect.refusal(
+        status=error.status,
         message=error.message,
         kind=error.kind,
         code=error.code,
@@ -26,6 +27,7 @@ def problem(
         extra={"request_id": call_id, **error.extra},
     )
     headers: Headers = [("Content-Type", "application/json"), ("X-Request-ID", call_id)]
+    headers += [(name, call_id) for name in dialect.request_id_names]
     if trace_id:
         headers.append(("X-Trace-ID", trace_id))
     if error.retry_after_seconds is not None:

@@ -24,7 +24,6 @@ from proxy.server import Response, Slow, TooLarge, read_body
 from proxy.settings import SAMPLE, Config
 from proxy.till import Till
 from rules.call import Call, CallId
-from rules.decide import Refusal
 from rules.policy import Policy
 
 TRACE_HEADER = "X-Trace-ID"
@@ -72,6 +71,7 @@ class Gateway:
             self._pass_dialect(request, way, dialect)
             key = self._authenticate(request, arrived)
             call = self._begin(request, call_id, way, key, arrived=arrived, started=started)
+            self._pass_test_key(call, way, dialect)
             await self._read(request, call)
             await self._admit(call)
             return await self.relay.run(request, call)
@@ -159,6 +159,21 @@ class Gateway:
         row.policy_version = policy.version
         metrics.IN_FLIGHT.inc()
         return OpenCall(row, started, way, key, policy, dialect, surface, call)
+
+    def _pass_test_key(self, call: OpenCall, way: Route, dialect: Dialect) -> None:
+        """The sample provider speaks one wire API: in that of another provider nobody would understand its answers."""
+        if (
+            call.key.kind is Kind.TEST
+            and call.dialect.name != dialect.name
+            and call.surface.kind != "metered"
+        ):
+            raise BadCall(
+                400,
+                "test_key_unsupported",
+                f"a test key is answered by the built-in sample provider, which speaks {call.dialect.name} only, and "
+                f'provider "{way.provider}" speaks {dialect.name}: use a live key here, or /{SAMPLE}/v1/... with the '
+                f"API of {call.dialect.name}",
+            )
 
     async def _read(self, request: web.BaseRequest, call: OpenCall) -> None:
         """The body into memory, and what can be peeked from it into the call. The bytes themselves are kept."""
@@ -295,21 +310,14 @@ class Gateway:
         hard = [limit for limit in call.limits if limit.hold.hard and limit.nanos is not None]
         reads = call.row.method in ("GET", "HEAD", "OPTIONS")
         if hard and not (reads and call.surface.kind == "unknown"):
-            refusal = Refusal(
-                code="surface_not_metered",
-                rule_id=hard[0].owner,
-                scope=hard[0].counter.scope,
-                limit=hard[0].nanos,
-                spent=None,
-                held=None,
-                estimate=None,
-                resets_at=None,
-                retry_after_seconds=None,
-                sentence=f"{call.row.method} {call.route.path} is not metered, and {hard[0].owner} is a hard budget: "
-                "use a metered path, or a key without a hard budget.",
-            )
+            owner = hard[0].owner
             raise Refused(
-                403, refusal.code, refusal.sentence, kind="permission_error", extra={"rule_id": hard[0].owner}
+                403,
+                "surface_not_metered",
+                f"{call.row.method} {call.route.path} is not metered, and {owner} is a hard budget: "
+                "use a metered path, or a key without a hard budget.",
+                kind="permission_error",
+                extra={"rule_id": owner},
             )
         if not reads:
             call.row.flags.append("unmetered")

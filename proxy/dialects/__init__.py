@@ -145,6 +145,7 @@ class Dialect(Protocol):
     """A family of wire APIs with one way of naming paths, of signing requests and of telling errors."""
 
     name: str
+    request_id_names: tuple[str, ...]  # headers beside X-Request-ID that its SDKs take a request's id from
 
     def surface(self, method: str, path: str) -> Surface: ...
 
@@ -152,9 +153,16 @@ class Dialect(Protocol):
         """The headers that carry the provider's credential."""
 
     def refusal(
-        self, *, message: str, kind: str, code: str, param: str | None, extra: Mapping[str, str | None]
+        self,
+        *,
+        status: int,
+        message: str,
+        kind: str,
+        code: str,
+        param: str | None,
+        extra: Mapping[str, str | None],
     ) -> bytes:
-        """An answer of ours in the envelope that this family's SDKs understand."""
+        """An answer of ours, of that HTTP status, in the envelope that this family's SDKs understand."""
 
 
 Check = Callable[[str, str, Mapping[str, str]], None]

@@ -30,6 +30,7 @@ class Anthropic:
     """Also of every other provider that speaks the same."""
 
     name = "anthropic"
+    request_id_names: tuple[str, ...] = ("request-id",)
 
     def surface(self, method: str, path: str) -> Surface:
         """By the path after the provider's prefix, with or without its `/v1`. Another case must not hide a metered path.
@@ -50,7 +51,14 @@ class Anthropic:
         return (("x-api-key", secret),)
 
     def refusal(
-        self, *, message: str, kind: str, code: str, param: str | None, extra: Mapping[str, str | None]
+        self,
+        *,
+        status: int,
+        message: str,
+        kind: str,
+        code: str,
+        param: str | None,
+        extra: Mapping[str, str | None],
     ) -> bytes:
         """`details.error_code` is what the SDKs show as the exception's `error_code`."""
         more = dict(extra)

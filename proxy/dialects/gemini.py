@@ -43,6 +43,7 @@ class Gemini:
     """The Gemini API of Google AI: https://generativelanguage.googleapis.com."""
 
     name = "gemini"
+    request_id_names: tuple[str, ...] = ()
 
     def surface(self, method: str, path: str) -> Surface:
         """By the path after the provider's prefix, with or without its version. Verbs are known in any case: another
@@ -80,9 +81,15 @@ class Gemini:
         return (("x-goog-api-key", secret),)
 
     def refusal(
-        self, *, message: str, kind: str, code: str, param: str | None, extra: Mapping[str, str | None]
+        self,
+        *,
+        status: int,
+        message: str,
+        kind: str,
+        code: str,
+        param: str | None,
+        extra: Mapping[str, str | None],
     ) -> bytes:
-        number = _number(kind, code)
         facts = {name: value for name, value in extra.items() if value is not None}
         details: list[dict[str, object]] = [
             {
@@ -100,9 +107,9 @@ class Gemini:
         return orjson.dumps(
             {
                 "error": {
-                    "code": number,
+                    "code": status,
                     "message": message,
-                    "status": _STATUSES.get(number, "INVALID_ARGUMENT"),
+                    "status": _STATUSES.get(status, "INVALID_ARGUMENT" if status < 500 else "INTERNAL"),
                     "details": details,
                 }
             }
@@ -177,34 +184,11 @@ _STATUSES = {
     408: "DEADLINE_EXCEEDED",
     429: "RESOURCE_EXHAUSTED",
     500: "INTERNAL",
+    501: "UNIMPLEMENTED",
     502: "UNAVAILABLE",
     503: "UNAVAILABLE",
     504: "DEADLINE_EXCEEDED",
 }
-_BY_CODE = {
-    "invalid_api_key": 401,
-    "unknown_path": 404,
-    "bad_method": 405,
-    "body_too_slow": 408,
-    "body_too_large": 413,
-    "content_encoding_unsupported": 415,
-    "websocket_not_metered": 426,
-    "upstream_timeout": 504,
-    "journal_unavailable": 503,
-    "ledger_unavailable": 503,
-    "provider_not_configured": 503,
-}
-_BY_KIND = {
-    "insufficient_quota": 402,
-    "permission_error": 403,
-    "rate_limit_error": 429,
-    "api_error": 502,
-}
-
-
-def _number(kind: str, code: str) -> int:
-    """The envelope repeats the HTTP status, and so does this: a refusal is told by its kind and code alone."""
-    return _BY_CODE.get(code) or _BY_KIND.get(kind, 400)
 
 
 DIALECT = Gemini()

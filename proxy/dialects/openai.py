@@ -44,6 +44,7 @@ class OpenAi:
     """Also of Azure's and every other provider that speaks the same."""
 
     name = "openai"
+    request_id_names: tuple[str, ...] = ()
 
     def surface(self, method: str, path: str) -> Surface:
         """By the path after the provider's prefix, with or without its `/v1`. Reading back what is stored is free. Some
@@ -65,7 +66,14 @@ class OpenAi:
         return (("Authorization", f"Bearer {secret}"),)
 
     def refusal(
-        self, *, message: str, kind: str, code: str, param: str | None, extra: Mapping[str, str | None]
+        self,
+        *,
+        status: int,
+        message: str,
+        kind: str,
+        code: str,
+        param: str | None,
+        extra: Mapping[str, str | None],
     ) -> bytes:
         return orjson.dumps(
             {"error": {"message": message, "type": kind, "code": code, "param": param, **extra}}

@@ -88,6 +88,7 @@ def test_the_dialect_is_found_by_its_name_and_its_parts_are_none() -> None:
 
 def test_a_refusal_has_the_envelope_that_the_sdks_read() -> None:
     told = DIALECT.refusal(
+        status=402,
         message="over budget",
         kind="insufficient_quota",
         code="budget_exceeded",
@@ -125,7 +126,7 @@ def test_a_refusal_has_the_envelope_that_the_sdks_read() -> None:
     ],
 )
 def test_the_type_is_one_of_anthropics_own(kind: str, code: str, type_: str) -> None:
-    told = json.loads(DIALECT.refusal(message="m", kind=kind, code=code, param=None, extra={}))
+    told = json.loads(DIALECT.refusal(status=400, message="m", kind=kind, code=code, param=None, extra={}))
 
     assert told["error"]["type"] == type_
     assert told["request_id"] is None

@@ -32,7 +32,12 @@ def refused(body: bytes, path: str = "chat/completions", *, strict: bool = False
         api(path).read(body, strict=strict)
     told = json.loads(
         DIALECT.refusal(
-            message=bad.value.message, kind="x", code=bad.value.code, param=bad.value.param, extra={}
+            status=400,
+            message=bad.value.message,
+            kind="x",
+            code=bad.value.code,
+            param=bad.value.param,
+            extra={},
         )
     )
     assert told["error"]["message"] == str(bad.value) != ""

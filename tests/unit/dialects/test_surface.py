@@ -132,6 +132,7 @@ def test_the_credential_is_a_bearer_token() -> None:
 
 def test_a_refusal_has_the_envelope_that_the_sdks_read() -> None:
     told = DIALECT.refusal(
+        status=402,
         message='over "team" budget',
         kind="insufficient_quota",
         code="budget_exceeded",
