@@ -13,7 +13,7 @@ from pricing import catalog
 from pricing.document import BYTES_MAX, Document, DocumentError, Problem, check, nearest, parse
 from pricing.overrides import NONE, OverriddenBook
 from pricing.overrides_load import load_overrides
-from proxy import environment
+from proxy import environment, snapshots
 from proxy.environment import environ
 from proxy.settings import SAMPLE, Alerts, Config, Limits, OnDisconnect, Provider, Tls
 from rules.policy import Policy, load_policy
@@ -97,8 +97,9 @@ def load_rules(loaded: LoadedConfig) -> Policy:
 
 
 def load_prices(loaded: LoadedConfig) -> OverriddenBook:
-    """The catalogue, and before it what prices_file says. Raises DocumentError with everything that is wrong."""
-    book, path = catalog.load(), loaded.config.prices_file
+    """The catalogue, with the snapshot of `spendgate prices sync` where there is one, and before it what prices_file
+    says. Raises DocumentError with everything that is wrong."""
+    book, path = catalog.book(snapshots.in_force(loaded.data_dir).values()), loaded.config.prices_file
     if path is None:
         return OverriddenBook(book, NONE)
     text = _read(path, "write one, or take prices_file out of the configuration")
@@ -141,8 +142,19 @@ def _absolute(config: Config, folder: Path) -> Config:
     tls = config.tls
     if tls is not None:
         tls = tls.model_copy(update={"cert_file": folder / tls.cert_file, "key_file": folder / tls.key_file})
+    providers = {
+        name: provider.model_copy(
+            update={
+                key: folder / file
+                for key, file in (("api_key_file", provider.api_key_file), ("ca_file", provider.ca_file))
+                if file is not None
+            }
+        )
+        for name, provider in config.providers.items()
+    }
     return config.model_copy(
         update={
+            "providers": providers,
             "rules_file": folder / config.rules_file,
             "prices_file": None if config.prices_file is None else folder / config.prices_file,
             "data_dir": folder / config.data_dir,
@@ -160,6 +172,11 @@ def _warnings(config: Config) -> Iterator[str]:
             yield f"providers.{name}.api_key: is empty; calls to it are answered 503 until it is set"
         if provider.is_plain_over_network:
             yield f"providers.{name}.base_url: keys and prompts cross the network unencrypted; use https"
+        if not provider.tls_verify:
+            yield (
+                f"providers.{name}.tls_verify: DANGER: is false; whoever stands in between can pose as this provider, "
+                "take its key, read every prompt and change every answer and its cost; name its authority in ca_file"
+            )
     if not config.alerts.enabled:
         yield "alerts.enabled: is false; no alert is sent, whatever is spent"
 
@@ -169,12 +186,13 @@ def _loose_secrets(path: Path, document: Document) -> Iterator[str]:
     if not path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
         return
     for name, provider in (document.data.get("providers") or {}).items():
-        place = ("providers", name, "api_key")
-        if provider.get("api_key") and place not in document.variables:
-            yield (
-                f"{path.name}: others may read it, and providers.{name}.api_key stands in it; "
-                f"`chmod 600 {path.name}`, or write ${{VARIABLE}} instead of the key"
-            )
+        held = {"api_key": provider.get("api_key"), "proxy": "@" in (provider.get("proxy") or "")}
+        for key, is_secret in held.items():
+            if is_secret and ("providers", name, key) not in document.variables:
+                yield (
+                    f"{path.name}: others may read it, and providers.{name}.{key} stands in it; "
+                    f"`chmod 600 {path.name}`, or write ${{VARIABLE}} instead of the key"
+                )
 
 
 def _astray(policy: Policy, document: Document, config: Config) -> Iterator[Problem]:

@@ -21,6 +21,7 @@ from pricing.problem import nearest
 from proxy import channels, dialects
 from proxy.address import Address, is_loopback, parse_address
 from proxy.log import Format, Level
+from proxy.outbound import HttpProxy, header_name, header_value, parse_http_proxy
 from proxy.routing import RESERVED
 from rules import alert
 from rules.spec import ListOf, NotYet, Section, Spec, Usd
@@ -44,11 +45,36 @@ def _path(value: object) -> object:
     return _text(value, of="path")
 
 
+def is_key(text: str) -> bool:
+    """Can it stand in a header as one word?"""
+    return all("!" <= char <= "~" for char in text)
+
+
 def _key(value: object) -> object:
     text = value.get_secret_value() if isinstance(value, SecretStr) else value
-    if isinstance(text, str) and not all("!" <= char <= "~" for char in text):
+    if isinstance(text, str) and not is_key(text):
         raise ValueError("holds a character that no header may carry: check for spaces and line ends")
     return _text(value, of="key")
+
+
+def _header_value(value: object) -> object:
+    if isinstance(value, str):
+        header_value(value)
+    return _text(value, of="header value")
+
+
+def _each_name_once(headers: dict[str, SecretStr]) -> dict[str, SecretStr]:
+    names = [name.lower() for name in headers]
+    if len(set(names)) < len(names):
+        raise ValueError("holds a header twice, in two cases: keep one")
+    return headers
+
+
+def _http_proxy(value: object) -> object:
+    """Empty text is none: its variable was not set."""
+    if value == "":
+        return None
+    return parse_http_proxy(value) if isinstance(value, str) else _text(value, of="proxy")
 
 
 def _upper(value: object) -> object:
@@ -126,6 +152,12 @@ File = Annotated[Path, BeforeValidator(_path), PlainSerializer(str)]
 ProviderName = Annotated[str, AfterValidator(_provider_name)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Key = Annotated[SecretStr, BeforeValidator(_key)]
+HeaderName = Annotated[str, AfterValidator(header_name)]
+HeaderValue = Annotated[SecretStr, BeforeValidator(_header_value)]
+DefaultHeaders = Annotated[
+    dict[HeaderName, HeaderValue], BeforeValidator(_nothing_as_empty), AfterValidator(_each_name_once)
+]
+OutboundProxy = Annotated[HttpProxy, PlainSerializer(str)]
 
 
 class Timeouts(Section):
@@ -141,11 +173,30 @@ class Provider(Spec):
     dialect: Annotated[str, AfterValidator(_dialect)]
     base_url: Annotated[str, AfterValidator(_base_url)]
     api_key: Key | None = None
+    api_key_file: File | None = None
+    headers: DefaultHeaders = Field(default_factory=dict)
     apis: ListOf[str] = ()
     timeouts: Timeouts = Timeouts()
+    connections_max: Annotated[int, Field(ge=0, le=100_000)] = 0
+    ca_file: File | None = None
+    tls_verify: bool = True
+    proxy: Annotated[OutboundProxy | None, BeforeValidator(_http_proxy)] = None
     price_provider: Annotated[str, Field(min_length=1)] | None = None
     include_usage: bool = True
     connect_retries: Annotated[int, Field(ge=0, le=10)] = 0
+
+    @field_validator("api_key_file")
+    @classmethod
+    def _one_key(cls, file: Path | None, info: ValidationInfo) -> Path | None:
+        if file is not None and info.data.get("api_key") is not None:
+            raise ValueError("stands beside api_key: keep one of the two")
+        return file
+
+    @property
+    def default_headers(self) -> list[tuple[str, str]]:
+        """An empty one is one whose variable was not set: it is not sent."""
+        plain = ((name, value.get_secret_value()) for name, value in self.headers.items())
+        return [(name, value) for name, value in plain if value]
 
     @property
     def configured(self) -> bool:

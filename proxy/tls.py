@@ -1,4 +1,5 @@
-"""The server's own certificate: read at the start, and again when its files have changed and then rested."""
+"""The server's own certificate: read at the start, and again when its files have changed and then rested. And whom it
+trusts as a client."""
 
 import ssl
 from pathlib import Path
@@ -47,6 +48,23 @@ def load_pair(cert_file: Path, key_file: Path) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
     _load_into(context, cert_file, key_file)
+    return context
+
+
+def trusting(ca_file: Path | None, *, verify: bool) -> ssl.SSLContext:
+    """A client's context: what the system trusts, and the authorities of a file; or, unverified, anybody. Raises
+    CertificateError."""
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(["http/1.1"])
+    if ca_file is not None:
+        try:
+            context.load_verify_locations(ca_file)
+        except (OSError, ValueError) as error:  # SSLError is an OSError
+            reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or str(error)
+            raise CertificateError(f"{ca_file} cannot be used: {reason}") from error
+    if not verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
     return context
 
 

@@ -12,7 +12,9 @@ from aiohttp import (
     ClientConnectorDNSError,
     ClientConnectorError,
     ClientPayloadError,
+    ClientProxyConnectionError,
     ClientRequest,
+    ClientResponseError,
     ClientSSLError,
     ClientTimeout,
     ServerDisconnectedError,
@@ -25,10 +27,12 @@ from aiohttp.helpers import _EXC_SENTINEL
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.http_parser import RawResponseMessage
 from aiohttp.streams import StreamReader
+from multidict import CIMultiDict
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
 from yarl import URL
 
 from proxy import jobs
+from proxy.outbound import HttpProxy
 
 HEADER_BYTES_MAX = 65_536
 READ_BYTES = 65_536
@@ -36,12 +40,13 @@ WRITE_AT_ONCE_MAX = 262_144  # a larger body is written while the answer is awai
 POOLED_SECONDS = 30.0  # an idle connection is kept so long
 RETRY_SECONDS_MAX = 2.0
 INFORMATIONAL_MAX = 100  # 1xx answers before the real one
+PROXY_REFUSED = 407  # a proxy's own word: no provider says it
 
 Headers = list[tuple[str, str]]
 
 
 class UpstreamFailure(Exception):
-    """No answer, or not all of one. `sent`: something was handed to the socket. `proven`: False where a reused
+    """No answer, or not all of one. `sent`: something was handed to the provider's socket. `proven`: False where a reused
     connection died without a byte, which happens to a request that nobody ever read."""
 
     def __init__(self, code: str, detail: str, *, sent: bool, proven: bool = True) -> None:
@@ -122,7 +127,8 @@ class Answer:
 
 
 class Upstream:
-    """One endpoint. `idle_seconds` bounds the wait for the first byte and between two reads."""
+    """One endpoint. `idle_seconds` bounds the wait for the first byte and between two reads, `connect_seconds` that for a
+    connection, in line for one of `connections_max` too (0: as many as there are calls)."""
 
     def __init__(
         self,
@@ -131,10 +137,16 @@ class Upstream:
         connect_seconds: float = 5.0,
         idle_seconds: float = 300.0,
         connect_retries: int = 0,
+        connections_max: int = 0,
         ssl_context: ssl.SSLContext | None = None,
+        proxy: HttpProxy | None = None,
     ) -> None:
         self._origin = URL(base_url).origin()
         self._host = self._origin.raw_authority
+        self._proxy = proxy
+        # Only what goes to the provider in the clear is seen by the proxy; else its part ends with CONNECT.
+        self._asks_proxy = proxy is not None and self._origin.scheme == "http"
+        self._connections_max = connections_max
         self._timeout = ClientTimeout(total=None, connect=connect_seconds, sock_connect=connect_seconds)
         self._idle_seconds = idle_seconds
         self._connect_retries = connect_retries
@@ -153,6 +165,8 @@ class Upstream:
         on_sent: Callable[[], None],
     ) -> Answer:
         """Raises UpstreamFailure. `on_sent` is called once the first bytes were handed to the socket."""
+        if self._asks_proxy:
+            raw_target, headers = self._for_proxy(raw_target, headers)
         head = _request_head(method, raw_target, self._host, headers, body)
         connection = await (self._connect_again() if self._connect_retries else self._connect())
         protocol = connection.protocol
@@ -183,6 +197,9 @@ class Upstream:
         except BaseException:
             _abandon(connection, writing)
             raise
+        if self._asks_proxy and message.code == PROXY_REFUSED:
+            _abandon(connection, writing)
+            raise _refused_by_proxy(message.code)
         return Answer(message, payload, connection, writing)
 
     async def close(self) -> None:
@@ -202,14 +219,14 @@ class Upstream:
     async def _connect(self) -> Connection:
         if self._connector is None or self._template is None:
             self._connector = TCPConnector(
-                limit=0, keepalive_timeout=POOLED_SECONDS, ssl=self._ssl or True, ttl_dns_cache=60
+                limit=self._connections_max,
+                keepalive_timeout=POOLED_SECONDS,
+                ssl=self._ssl or True,
+                ttl_dns_cache=60,
             )
             factory = partial(_Protocol, loop=asyncio.get_running_loop())
             self._connector._factory = factory  # type: ignore[assignment] # `partial` is invariant
-            # Made once: the connector only asks it where to connect and how.
-            self._template = ClientRequest(
-                "GET", self._origin, loop=asyncio.get_running_loop(), ssl=self._ssl or True
-            )
+            self._template = self._make_template()
         try:
             while True:
                 connection = await self._connector.connect(self._template, [], self._timeout)
@@ -217,8 +234,57 @@ class Upstream:
                 if protocol is None or not protocol.should_close:
                     return connection
                 connection.close()  # it spoke unasked while it was idle: that would be read as our answer
-        except (ClientConnectionError, OSError) as error:
-            raise _failure(error, sent=False, proven=True) from error
+        except (ClientConnectionError, ClientResponseError, OSError) as error:
+            if self._proxy is None:
+                raise self._not_connected(error) from error
+            raise self._not_connected(error) from None  # its words may hold the proxy's credential
+
+    def _make_template(self) -> ClientRequest:
+        """Made once: the connector only asks it where to connect and how."""
+        proxy, tunnel = self._proxy, CIMultiDict[str]()
+        if proxy is not None and proxy.authorization and not self._asks_proxy:
+            # With the host, which aiohttp would add: a connection is pooled by these headers as they are.
+            host = self._origin.host_port_subcomponent or self._host
+            tunnel.update({"Host": host, "Proxy-Authorization": proxy.authorization})
+        return ClientRequest(
+            "GET",
+            self._origin,
+            loop=asyncio.get_running_loop(),
+            ssl=self._ssl or True,
+            proxy=None if proxy is None else URL(proxy.url),
+            proxy_headers=tunnel or None,
+        )
+
+    def _for_proxy(self, raw_target: str, headers: Headers) -> tuple[str, Headers]:
+        """A plain request as a proxy takes it: for a whole URL, and with its own credential."""
+        assert self._proxy is not None, "there is a proxy to ask"
+        credential = self._proxy.authorization
+        own = [("Proxy-Authorization", credential)] if credential else []
+        return f"http://{self._host}{raw_target}", [*headers, *own]
+
+    def _not_connected(self, error: Exception) -> UpstreamFailure:
+        """Nothing was sent."""
+        if self._connections_max and isinstance(error, TimeoutError):
+            waited = (
+                f"connecting, or waiting for one of its {self._connections_max} connections, took too long"
+            )
+            return UpstreamFailure("upstream_timeout", waited, sent=False)
+        if isinstance(error, ClientResponseError):
+            return _refused_by_proxy(error.status)
+        if isinstance(error, ClientProxyConnectionError):
+            return UpstreamFailure(
+                "upstream_proxy", "the proxy to it does not accept connections", sent=False
+            )
+        if self._proxy is not None and isinstance(error, ClientConnectorDNSError):
+            return UpstreamFailure(
+                "upstream_proxy", "the name of the proxy to it could not be resolved", sent=False
+            )
+        return _failure(error, sent=False, proven=True)
+
+
+def _refused_by_proxy(status: int) -> UpstreamFailure:
+    detail = f"the proxy to it refused the connection ({status})"
+    return UpstreamFailure("upstream_proxy", detail, sent=False)
 
 
 def _write(protocol: ResponseHandler, head: bytes, body: bytes | None) -> "asyncio.Task[None] | None":

@@ -28,6 +28,7 @@ from aiohttp.http_parser import (
 )
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import RequestHandler
+from multidict import CIMultiDict
 from yarl import URL
 
 from tests.support.client import Connection as Client
@@ -130,6 +131,36 @@ async def test_a_template_request_says_where_to_connect() -> None:
     key = ClientRequest("GET", URL("https://host.example:8443"), loop=loop, ssl=True).connection_key
 
     need((key.host, key.port, key.is_ssl) == ("host.example", 8443, True), UPSTREAM, f"the key is {key}")
+
+
+async def test_a_template_request_leads_through_a_proxy_with_headers_of_its_own() -> None:
+    """Made once, and asked at each connect: it must not become the key of another pool on the way."""
+    loop = asyncio.get_running_loop()
+    headers = CIMultiDict({"Host": "host.example:8443", "Proxy-Authorization": "Basic eA=="})
+    template = ClientRequest(
+        "GET",
+        URL("https://host.example:8443"),
+        loop=loop,
+        ssl=True,
+        proxy=URL("http://127.0.0.1:1"),
+        proxy_headers=headers,
+    )
+    before = template.connection_key
+    connector = TCPConnector()
+
+    with pytest.raises(aiohttp.ClientProxyConnectionError):
+        await connector.connect(template, [], ClientTimeout(sock_connect=5))
+
+    await connector.close()
+    need(template.connection_key == before, UPSTREAM, "connecting by a proxy changes the key of the pool")
+    need(before.proxy_auth is None, UPSTREAM, "the proxy's credential is in the key")
+
+
+def test_a_proxy_that_refuses_raises_what_we_catch() -> None:
+    need(issubclass(aiohttp.ClientHttpProxyError, aiohttp.ClientResponseError), UPSTREAM, "another base")
+    need(
+        issubclass(aiohttp.ClientProxyConnectionError, aiohttp.ClientConnectorError), UPSTREAM, "another base"
+    )
 
 
 async def test_connections_can_be_remembered_weakly() -> None:

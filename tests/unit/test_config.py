@@ -1,14 +1,17 @@
 """config.yaml: what it comes to, and what is said of each way it can be wrong."""
 
+import base64
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pricing.document import DocumentError, Problem
+from proxy import gate
 from proxy.address import Address
 from proxy.cli.init import config_text
 from proxy.config import LoadedConfig, load_config, load_rules, redacted
+from proxy.outbound import header_name, parse_http_proxy
 from proxy.settings import Config
 from rules.alert import Level
 from rules.presets import PRESETS, preset
@@ -198,6 +201,12 @@ def test_a_setting_of_a_later_version_is_refused_by_name(tmp_path: Path, name: s
         "api_key: '${BAD_KEY}'",
         f"base_url: 'https://user:{CANARY}@api.openai.com/v1'",
         f"base_url: 'https://api.openai.com/v1?key={CANARY}'",
+        f"headers: {{X-A: '{CANARY}\u00e9'}}",
+        f"headers: {{X-A: [{CANARY}]}}",
+        f"proxy: 'http://user:{CANARY}@host'",
+        f"proxy: 'http://user:{CANARY}/@host:3128'",
+        f"proxy: 'http://us%3Aer:{CANARY}@host:3128'",
+        "proxy: '${BAD_KEY}'",
     ],
 )
 def test_a_wrong_secret_is_told_without_being_shown(tmp_path: Path, provider: str) -> None:
@@ -205,7 +214,47 @@ def test_a_wrong_secret_is_told_without_being_shown(tmp_path: Path, provider: st
     text = f"providers: {{openai: {{dialect: openai, {base}{provider}}}}}"
 
     (path,) = problems(tmp_path, text, BAD_KEY=f"{CANARY}\n")
-    assert path == f"providers.openai.{provider.partition(':')[0]}"
+    assert path.removesuffix(".X-A") == f"providers.openai.{provider.partition(':')[0]}"
+
+
+@pytest.mark.parametrize(
+    ("setting", "key", "words"),
+    [
+        ("api_key: k, api_key_file: k.txt", "api_key_file", "stands beside api_key; keep one of the two"),
+        ("headers: {Authorization: x}", "headers.Authorization", "credentials go into api_key"),
+        ("headers: {Transfer-Encoding: chunked}", "headers.Transfer-Encoding", "belongs to each call itself"),
+        ("headers: {x-spendgate-team: x}", "headers.x-spendgate-team", "belongs to each call itself"),
+        ("headers: {X_Under: x}", "headers.X_Under", "is no name of a header"),
+        ("headers: {X-A: 'x', x-a: 'y'}", "headers", "holds a header twice"),
+        ("headers: {X-A: 7}", "headers.X-A", "is no header value; write text, in quotes"),
+        ("connections_max: -1", "connections_max", "greater than or equal to 0"),
+        ("ca_file: ''", "ca_file", "names no file"),
+        ("proxy: 'https://host:3128'", "proxy", "is no HTTP proxy; write http://host:port"),
+        ("proxy: 'http://host'", "proxy", "is no HTTP proxy"),
+        ("proxy: 'http://host:3128/path'", "proxy", "is no HTTP proxy"),
+        ("proxy: 'http://host:0'", "proxy", "is no HTTP proxy"),
+        ("proxy: [a]", "proxy", "is no proxy; write text, in quotes"),
+    ],
+)
+def test_a_wrong_setting_of_a_provider_is_told_with_its_remedy(
+    tmp_path: Path, setting: str, key: str, words: str
+) -> None:
+    text = f"providers: {{near: {{dialect: openai, base_url: 'http://127.0.0.1/v1', {setting}}}}}"
+
+    (problem,) = problems(tmp_path, text).values()
+    assert problem.path == f"providers.near.{key}"
+    assert words in str(problem)
+
+
+def test_no_header_that_a_call_itself_decides_can_be_set_for_a_provider() -> None:
+    decided = (
+        gate.HOP_BY_HOP | gate.CREDENTIALS | {*gate.METHOD_OVERRIDES, "host", "content-length", "expect"}
+    )
+
+    for name in (*decided, "content-type", "content-encoding"):
+        with pytest.raises(ValueError, match="belongs to each call itself"):
+            header_name(name.title())
+    assert header_name("OpenAI-Project") == "OpenAI-Project"
 
 
 @pytest.mark.parametrize(("content", "words"), [(None, "No such file"), (b"\xff\xfe", "is not UTF-8 text")])
@@ -236,6 +285,62 @@ def test_what_is_shown_has_no_secret(tmp_path: Path) -> None:
     Config.model_validate({**shown, "providers": {}, "default_provider": ""})  # and is a configuration itself
 
 
+def test_headers_and_the_credential_of_a_proxy_are_not_shown(tmp_path: Path) -> None:
+    more = "headers: {X-A: '${KEY}', X-B: '${NONE:-}'}, proxy: 'http://user:${KEY}@[::1]:3128'"
+    text = f"providers: {{a: {{dialect: openai, base_url: 'https://h/v1', {more}}}}}"
+    config = load(tmp_path, text, KEY=CANARY).config
+    shown = redacted(config)["providers"]["a"]
+
+    assert CANARY not in f"{shown}{config!r}"
+    assert shown["headers"] == {"X-A": "[redacted]", "X-B": "[empty: not configured]"}
+    assert shown["proxy"] == "http://[redacted]@[::1]:3128"
+    assert config.providers["a"].default_headers == [("X-A", CANARY)]
+
+
+@pytest.mark.parametrize(
+    ("url", "credential"),
+    [
+        ("http://host:3128", ""),
+        ("http://us%20er:p%40ss@host:3128/", "us er:p@ss"),
+        ("http://user@host:3128", "user:"),
+    ],
+)
+def test_the_credential_of_a_proxy_is_taken_from_its_url(url: str, credential: str) -> None:
+    proxy = parse_http_proxy(url)
+
+    scheme, _, coded = proxy.authorization.partition(" ")
+    assert base64.b64decode(coded).decode() == credential
+    assert scheme == ("Basic" if credential else "")
+    assert proxy.url == "http://host:3128"
+
+
+def test_a_proxy_whose_variable_is_not_set_is_none(tmp_path: Path) -> None:
+    text = "providers: {a: {dialect: openai, base_url: 'https://h/v1', proxy: '${OUT:-}'}}"
+
+    config = load(tmp_path, text).config
+    assert config.providers["a"].proxy is None
+    assert "proxy" not in redacted(config)["providers"]["a"]
+
+
+def test_a_provider_that_anybody_can_pose_as_is_warned_of_by_name(tmp_path: Path) -> None:
+    one = "{dialect: openai, base_url: 'https://h/v1', tls_verify: false}"
+    text = (
+        f"version: 1\nproviders: {{a: {one}, b: {one}, c: {{dialect: openai, base_url: 'https://h/v1'}}}}\n"
+    )
+
+    first, second = load(tmp_path, text).warnings
+    assert first.startswith("providers.a.tls_verify: DANGER: is false;")
+    assert second.startswith("providers.b.tls_verify: DANGER: is false;")
+
+
+def test_the_files_of_a_provider_are_relative_to_the_files_folder(tmp_path: Path) -> None:
+    more = "api_key_file: keys/a, ca_file: /ca.pem"
+    text = f"providers: {{a: {{dialect: openai, base_url: 'https://h/v1', {more}}}}}"
+    provider = load(tmp_path, text).config.providers["a"]
+
+    assert (provider.api_key_file, provider.ca_file) == (tmp_path / "keys" / "a", Path("/ca.pem"))
+
+
 def test_a_key_in_a_file_that_others_may_read_is_warned_of(tmp_path: Path) -> None:
     text = f"version: 1\nproviders: {{openai: {OPENAI.replace('${KEY}', CANARY)}}}\n"
 
@@ -244,6 +349,16 @@ def test_a_key_in_a_file_that_others_may_read_is_warned_of(tmp_path: Path) -> No
     assert CANARY not in warning
     assert load(tmp_path, text, mode=0o600).warnings == ()
     assert load(tmp_path, text.replace(CANARY, "${KEY}"), mode=0o644, KEY="k").warnings == ()
+
+
+def test_a_proxys_password_in_a_file_that_others_may_read_is_warned_of(tmp_path: Path) -> None:
+    text = "version: 1\nproviders: {a: {dialect: openai, base_url: 'https://h/v1', proxy: 'PROXY'}}\n"
+    named = text.replace("PROXY", f"http://user:{CANARY}@host:3128")
+
+    (warning,) = load(tmp_path, named, mode=0o644).warnings
+    assert "providers.a.proxy stands in it" in warning
+    assert CANARY not in warning
+    assert load(tmp_path, text.replace("PROXY", "http://host:3128"), mode=0o644).warnings == ()
 
 
 def test_keys_that_would_cross_a_network_in_the_clear_are_warned_of(tmp_path: Path) -> None:

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 import trustme
 
-from proxy.config import Config, Tls
-from proxy.startup import startup_checks
+from proxy.config import Config, Provider, Tls
+from proxy.errors import StartupError
+from proxy.startup import startup_checks, with_keys
 
 AUTHORITY = trustme.CA()
 
@@ -123,6 +124,86 @@ def test_a_key_of_another_certificate_is_told(private: Path, tmp_path: Path) -> 
     ((message, remedy),) = told(config_with(private, tls))
     assert "MISMATCH" in message
     assert remedy == "name a certificate chain and its own private key, both PEM"
+
+
+# -- files of providers -----------------------------------------------------------------------------------------------
+
+
+def config_of(data_dir: Path, **settings: Path) -> Config:
+    provider = Provider.model_validate({"dialect": "openai", "base_url": "https://h/v1", **settings})
+    return config_with(data_dir).model_copy(update={"providers": {"near": provider}})
+
+
+def written(file: Path, content: bytes, mode: int = 0o600) -> Path:
+    file.touch(mode=0o600)
+    file.write_bytes(content)
+    file.chmod(mode)
+    return file
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"sk-1", b"sk-1\n", b" sk-1\r\n\r\n", b"\xef\xbb\xbfsk-1\n"],
+    ids=["bare", "line", "dos", "bom"],
+)
+def test_the_key_of_a_file_counts_without_what_editors_add(
+    private: Path, tmp_path: Path, content: bytes
+) -> None:
+    config = config_of(private, api_key_file=written(tmp_path / "key", content))
+
+    assert told(config) == []
+    key = with_keys(config).providers["near"].api_key
+    assert key is not None
+    assert key.get_secret_value() == "sk-1"
+
+
+@pytest.mark.parametrize(
+    ("content", "mode", "words", "remedy"),
+    [
+        (b"sk-1", 0o640, "others may read FILE (mode 640)", "chmod 600 FILE"),
+        (b"sk-1", 0o604, "others may read FILE (mode 604)", "chmod 600 FILE"),
+        (b" \n", 0o600, "FILE is empty", "write the key into it, and nothing else"),
+        (b"sk-1\nsk-2", 0o600, "FILE holds a character", "write the key into it, and nothing else"),
+        (b"\xff\xfe", 0o600, "FILE holds a character", "write the key into it, and nothing else"),
+        (None, 0o600, "FILE does not exist", "name a file that this user may read"),
+    ],
+)
+def test_a_key_file_that_will_not_do_is_told_without_what_it_holds(
+    private: Path, tmp_path: Path, content: bytes | None, mode: int, words: str, remedy: str
+) -> None:
+    file = tmp_path / "key"
+    if content is not None:
+        written(file, content, mode)
+    config = config_of(private, api_key_file=file)
+
+    ((message, what_to_do),) = told(config)
+    assert message.startswith(f"providers.near.api_key_file: {words}".replace("FILE", str(file)))
+    assert what_to_do == remedy.replace("FILE", str(file))
+    assert "sk-1" not in message
+    with pytest.raises(StartupError, match="api_key_file"):
+        with_keys(config)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no certificate"])
+def test_an_authority_that_cannot_be_read_is_told_with_its_remedy(
+    private: Path, tmp_path: Path, content: bytes | None
+) -> None:
+    file = tmp_path / "ca.pem"
+    if content is not None:
+        file.write_bytes(content)
+
+    ((message, remedy),) = told(config_of(private, ca_file=file))
+    assert message.startswith(f"providers.near.ca_file: {file} cannot be used: ")
+    assert remedy == "name a PEM file of certificates that this user may read"
+
+
+def test_an_authority_of_ones_own_is_fit(private: Path, tmp_path: Path) -> None:
+    file = written(tmp_path / "ca.pem", AUTHORITY.cert_pem.bytes())
+
+    assert told(config_of(private, ca_file=file)) == []
+
+
+# -- all of it ----------------------------------------------------------------------------------------------------------
 
 
 def test_everything_that_is_wrong_is_told_at_once(private: Path, tmp_path: Path) -> None:
