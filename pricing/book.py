@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 
 from pricing.names import forms, without_dots
 from pricing.price import Price
@@ -35,6 +35,15 @@ class Entry:
             if start <= when:
                 return price.at(when)
         return self.prices[-1][1].at(when)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a provider's prices come from, and the day on which they were compared with the provider's pages."""
+
+    text: str
+    checked: date
+    urls: tuple[str, ...] = ()
 
 
 class _Shelf:
@@ -81,7 +90,9 @@ class PriceBook:
         *,
         fallbacks: Mapping[str, Sequence[str]] | None = None,
         aliases: Mapping[str, str] | None = None,
+        sources: Mapping[str, Source] | None = None,
     ) -> None:
+        self.sources = sources or {}
         self._entries: dict[str, list[Entry]] = {}
         for entry in entries:
             self._entries.setdefault(entry.provider, []).append(entry)
@@ -109,6 +120,10 @@ class PriceBook:
         write it, then the makers' prices where the provider sells others' models. None for a name that nobody knows."""
         entry = self._entry(provider, model)
         return None if entry is None else entry.at(at)
+
+    def entry(self, provider: str, model: str) -> Entry | None:
+        """Where `find` looks: all prices of the model that a name means."""
+        return self._entry(provider, model)
 
     def dearest(self, provider: str, at: datetime) -> Price:
         """What an unknown model is charged at: the provider's dearest by output, of all where the provider is unknown."""

@@ -94,6 +94,15 @@ class Overrides:
     warnings: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Basis:
+    """What makes the price of a name at an instant."""
+
+    model: str  # what the catalogue is asked for: the name itself, or what it is an alias of
+    override: Override | None
+    discount: Discount | None
+
+
 NONE = Overrides()
 """No prices file: every price is the catalogue's."""
 
@@ -144,6 +153,20 @@ class OverriddenBook:
         if override is None and listed is None:
             return None
         return self._made(name, override, listed, at)
+
+    @property
+    def catalogue(self) -> PriceBook:
+        return self._catalogue
+
+    def basis(self, provider: str, model: str, at: datetime) -> Basis:
+        """What of the file stands behind the answer of `find`."""
+        if len(model) > NAME_CHARS_MAX:
+            return Basis(model, None, None)
+        name = self._name(provider, model)
+        override = _in_force(name.named, at)
+        if override is None and self._catalogue.entry(provider, name.model) is None:
+            override = _in_force(name.default, at)
+        return Basis(name.model, override, _in_force(name.discounts, at))
 
     def dearest(self, provider: str, at: datetime) -> Price:
         """What an unknown model is charged at: the dearest by output of the catalogue and of the overrides in force,

@@ -5,15 +5,15 @@ the larger output limit stands, because a ceiling must not be too low. The files
 running server never mixes two releases; the objects of a model are made when it is first asked for.
 """
 
-from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, time
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, date, datetime, time
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, overload
 
 import orjson
 
-from pricing.book import Entry, PriceBook, by_name_only
+from pricing.book import Entry, PriceBook, Source, by_name_only
 from pricing.catalog.match import LazyMatcher
 from pricing.price import EVERY_DAY, Price, Rates, Tariff, Tier, Window
 
@@ -25,12 +25,27 @@ Dated = tuple[datetime, Price]
 
 def load() -> PriceBook:
     """Every provider's file. Raises KeyError where a file is not what the converter writes."""
-    files = [orjson.loads(path.read_bytes()) for path in sorted(FOLDER.glob("*.json"))]
+    return book(read().values())
+
+
+def read(folder: Path = FOLDER) -> dict[str, dict[str, Any]]:
+    """The files of a folder as they stand, by provider."""
+    files = [orjson.loads(path.read_bytes()) for path in sorted(folder.glob("*.json"))]
+    return {data["provider"]: data for data in files}
+
+
+def book(files: Iterable[Mapping[str, Any]]) -> PriceBook:
+    files = list(files)
     return PriceBook(
         [entry(data["provider"], model) for data in files for model in data["models"]],
         fallbacks={data["provider"]: data["sells_models_of"] for data in files if "sells_models_of" in data},
         aliases={alias: data["provider"] for data in files for alias in data.get("aliases", ())},
+        sources={data["provider"]: _source(data) for data in files},
     )
+
+
+def _source(data: Mapping[str, Any]) -> Source:
+    return Source(data["source"], date.fromisoformat(data["checked"]), tuple(data.get("pricing_urls", ())))
 
 
 def entry(provider: str, model: Mapping[str, Any]) -> Entry:
