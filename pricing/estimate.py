@@ -51,6 +51,7 @@ class Ask:
         NOTHING  # what the call consumes beside its text: pictures and sound that are sent, characters
     )
     most: Usage = NOTHING
+    mixed: bool = False  # pictures or sound are sent: any of the input may be billed at their rates
 
 
 def usage_of(beside: Usage, *, input_tokens: int, output_tokens: int) -> Usage:
@@ -72,7 +73,7 @@ def estimate(count: TokenCount, price: Price, ask: Ask, *, hidden: bool = False)
     output, and the long-context rates where the prompt may reach them."""
     output_max = _output_max(price, ask) * ask.choices
     input_max = (_context(price) if hidden else count.tokens_max) + ask.most.input_tokens
-    mixed = hidden or ask.most.input_tokens > 0
+    mixed = hidden or ask.mixed or ask.most.input_tokens > 0
     ceiling = max(
         _most(tariff.rates_for(input_max), input_max, output_max, mixed=mixed)
         for tariff in (price.tariff(ask.service_tier), price.standard)  # a call may be served in either

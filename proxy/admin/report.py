@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from pricing.money import usd
-from proxy.ledger import Ledger, calls
+from proxy.ledger import Ledger, calls, estimates
 from proxy.ledger.calls import ReportLine
 
 TOTAL = "total"
@@ -36,6 +36,29 @@ async def report(ledger: Ledger, wanted: Wanted) -> dict[str, Any]:
         "timezone": wanted.timezone,
         "lines": [{wanted.by: line.group, **_figures([line])} for line in lines],
         "total": _figures(lines),
+    }
+
+
+async def report_estimates(
+    ledger: Ledger, *, since: datetime | None, until: datetime | None
+) -> dict[str, Any]:
+    """One line a model: reported cost over what was expected, at the median and at the 95th percentile, and the share
+    that cost more than the ceiling."""
+    async with ledger.connect() as connection:
+        lines = await estimates.errors(connection, since=since, until=until)
+    return {
+        "since": None if since is None else since.isoformat(),
+        "until": None if until is None else until.isoformat(),
+        "lines": [
+            {
+                "model": line.model,
+                "calls": line.calls,
+                "median": f"{line.median:.3f}",
+                "p95": f"{line.p95:.3f}",
+                "above_ceiling_percent": _percent(line.above_ceiling, line.calls),
+            }
+            for line in lines
+        ],
     }
 
 

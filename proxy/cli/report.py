@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 import click
 
 from proxy import control
-from proxy.admin.report import Wanted, report
+from proxy.admin.report import Wanted, report, report_estimates
 from proxy.cli import show
 from proxy.cli.books import read
 from proxy.cli.options import (
@@ -19,7 +19,7 @@ from proxy.cli.options import (
     until_option,
 )
 from proxy.cli.show import Column
-from proxy.config import load_rules
+from proxy.config import LoadedConfig, load_rules
 from proxy.ledger.calls import GROUPS
 
 FIGURES = (
@@ -31,23 +31,42 @@ FIGURES = (
     Column("unreported_usd", "not reported USD", True),
     Column("unreported_percent", "%", True),
 )
+OF_ESTIMATES = (
+    Column("model", "model"),
+    Column("calls", "calls", True),
+    Column("median", "actual/expected, median", True),
+    Column("p95", "95th percentile", True),
+    Column("above_ceiling_percent", "above the ceiling %", True),
+)
 
 
 @click.command("report")
+@click.option("--by", type=click.Choice(GROUPS), help="One line for each.  [default: team]")
 @click.option(
-    "--by", type=click.Choice(GROUPS), default=GROUPS[0], show_default=True, help="One line for each."
+    "--estimates",
+    "of_estimates",
+    is_flag=True,
+    help="How far estimates were off, by model, instead of spending.",
 )
 @since_option
 @until_option
 @format_option("table", "json", "csv")
 @config_option
-def command(file: Path, by: str, since: str | None, until: str | None, form: str) -> None:
+def command(
+    file: Path, by: str | None, of_estimates: bool, since: str | None, until: str | None, form: str
+) -> None:
     """What was spent, by team, key, model or day (of the time zone in rules.yaml).
 
     "Not reported" is the part of the cost that no provider reported itself: it was observed or estimated."""
+    if of_estimates and by not in (None, "model"):
+        raise click.UsageError("--estimates are told by model: leave out --by")
     loaded = load_for_ledger(file)
     timezone = load_rules(loaded).timezone
+    by = by or GROUPS[0]
     wanted = Wanted(by, instant("--since", since, timezone), instant("--until", until, timezone), timezone)
+    if of_estimates:
+        _of_estimates(loaded, wanted, form)
+        return
     found: dict[str, Any] = read(
         loaded,
         asked=lambda live: control.ask(live, "GET", f"/api/v1/report?{_query(wanted)}"),
@@ -62,8 +81,24 @@ def command(file: Path, by: str, since: str | None, until: str | None, form: str
         show.as_table(columns, found["lines"], {by: "total", **found["total"]})
 
 
-def _query(wanted: Wanted) -> str:
-    times = {"since": wanted.since, "until": wanted.until}
-    return urlencode(
-        {"by": wanted.by, **{name: at.isoformat() for name, at in times.items() if at is not None}}
+def _of_estimates(loaded: LoadedConfig, wanted: Wanted, form: str) -> None:
+    found: dict[str, Any] = read(
+        loaded,
+        asked=lambda live: control.ask(live, "GET", f"/api/v1/report/estimates?{_times(wanted)}"),
+        direct=lambda ledger: report_estimates(ledger, since=wanted.since, until=wanted.until),
     )
+    if form == "json":
+        show.as_json(found["lines"])
+    elif form == "csv":
+        show.as_csv([column.name for column in OF_ESTIMATES], found["lines"])
+    else:
+        show.as_table(OF_ESTIMATES, found["lines"])
+
+
+def _query(wanted: Wanted) -> str:
+    return f"{urlencode({'by': wanted.by})}&{_times(wanted)}"
+
+
+def _times(wanted: Wanted) -> str:
+    times = {"since": wanted.since, "until": wanted.until}
+    return urlencode({name: at.isoformat() for name, at in times.items() if at is not None})

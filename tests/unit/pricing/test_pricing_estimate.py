@@ -191,3 +191,14 @@ def test_a_cheap_tier_that_may_be_served_as_the_standard_one_lowers_only_what_is
 
     assert made.expected == (1_000 * IN + 300 * OUT) // 2
     assert made.ceiling == 1_200 * IN + 800 * OUT
+
+
+def test_a_call_that_sends_sound_may_be_billed_at_the_rate_of_sound() -> None:
+    """gpt-audio takes $2.50 a million for words and $32 for sound."""
+    heard = price(Rates(input=per_mtok("2.5"), output=per_mtok("10"), input_audio=per_mtok("32")))
+
+    spoken = estimated(COUNTED, heard, Ask(output_tokens_max=0, mixed=True))
+    written = estimated(COUNTED, heard, Ask(output_tokens_max=0))
+
+    assert spoken.ceiling == 1_200 * 32_000
+    assert written.ceiling == 1_200 * 2_500
