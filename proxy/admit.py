@@ -1,9 +1,10 @@
 """May this call go, and with how much money held? Price, estimate, decide, place, journal: in that order."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 
 from pricing.estimate import FREE, NOTHING, Ask, Estimate, estimate
 from pricing.overrides import Prices
@@ -14,11 +15,12 @@ from proxy.dialects import Reading
 from proxy.errors import Refused, Unavailable, busy, refused
 from proxy.holds import Busy, Crowded, Holds, Line, OverBudget
 from proxy.journal import JournalUnwritable
-from proxy.learned import Learned
+from proxy.learned import BEYOND_ONE, BEYOND_TEXT, Learned, is_counted
 from proxy.opencall import OpenCall
 from proxy.settings import Config
 from proxy.till import Till
-from rules.counter import HoldMode, claims_of
+from rules.call import Call
+from rules.counter import HoldMode, Limit, claims_of
 from rules.decide import Decision, Verdict, decide, refusal_of_limit
 
 INLINE_BYTES_MAX = 8_192  # of text: counted on the spot, 18 us a kB
@@ -76,30 +78,11 @@ class Admission:
         call.estimate = replace(FREE, input_tokens=count.tokens, input_tokens_max=count.tokens_max)
 
     def _find_price(self, call: OpenCall) -> None:
-        provider, model, at = call.call.provider, call.call.model, call.row.at
-        prices = self.config.price_provider(provider)
-        call.price = self.book.find(prices, model, at)
-        if call.price is not None and not _is_of_other_unit(call.price, call.reading):
-            call.row.price_version = call.price.version
-            return
-        hard = any(limit.hold.hard and limit.nanos is not None for limit in call.limits)
-        if hard or self.config.unknown_model == "deny":
-            near = self.book.suggest(prices, model)
-            hint = f' Did you mean "{near}"?' if near else ""
-            why = "a hard budget covers this call" if hard else "unknown_model is deny"
-            raise Refused(
-                403,
-                "unknown_model",
-                f'no price is known for model "{model[:80]}" of {provider}, and {why}.{hint} '
-                "Add a price, or use a model from the catalogue.",
-                kind="permission_error",
-                param="model",
-            )
-        if self.config.unknown_model == "allow_unmetered":
+        call.price, known = price_of(self.config, self.book, call.call, call.reading, call.limits)
+        if call.price is None:
             call.row.flags.append("unmetered")
             return
-        call.price = self.book.dearest(prices, at)
-        call.unpriced = True
+        call.unpriced = not known
         call.row.price_version = call.price.version
 
     def _take(self, call: OpenCall, count: TokenCount, *, cap: int | None = None) -> None:
@@ -111,23 +94,7 @@ class Admission:
             return call.estimate
         reading = call.reading
         assert reading is not None, "an unread call cannot be estimated"
-        ask = Ask(
-            choices=reading.choices,
-            output_tokens_max=reading.output_tokens_max if cap is None else cap,
-            output_tokens_beside=reading.output_tokens_beside,
-            output_expected=self._expected_output(call),
-            has_output=reading.has_output,
-            service_tier=reading.service_tier,
-            likely=NOTHING if reading.media is None else reading.media.likely,
-            most=NOTHING if reading.media is None else reading.media.most,
-        )
-        return estimate(count, call.price, ask, hidden=reading.prompt.hidden)
-
-    def _expected_output(self, call: OpenCall) -> int | None:
-        """What such calls usually put out; of pictures and sound what this very call asks for."""
-        if call.reading is not None and call.reading.media is not None:
-            return call.reading.media.output_expected
-        return self.learned.expected(call.call.team, call.call.model)
+        return estimate_of(reading, count, call.price, habit_of(self.learned, call.call, reading), cap=cap)
 
     async def _count_long(self, call: OpenCall) -> None:
         """Long text: where the byte bound decides already, the call goes at once and the count runs beside it."""
@@ -258,21 +225,14 @@ class Admission:
         return True
 
     def _count_again(self, call: OpenCall) -> TokenCount:
+        counted, _, _ = call.estimate.basis.partition(", ")  # what is told after it is told again
         return TokenCount(
-            call.estimate.input_tokens, call.estimate.input_tokens_max, exact=False, basis=call.estimate.basis
+            call.estimate.input_tokens, call.estimate.input_tokens_max, exact=False, basis=counted
         )
 
     def _affordable_tokens(self, call: OpenCall, headroom: int) -> int | None:
-        """The most output tokens a choice whose ceiling fits the headroom; None where too few would."""
         count = self._count_again(call)
-        low, high = 0, call.estimate.output_tokens_max
-        while low < high:
-            middle = (low + high + 1) // 2
-            if self._estimate(call, count, cap=middle).ceiling <= headroom:
-                low = middle
-            else:
-                high = middle - 1
-        return low if low >= CAP_TOKENS_MIN else None
+        return affordable_tokens(lambda cap: self._estimate(call, count, cap=cap), call.estimate, headroom)
 
     def _refusal(self, call: OpenCall, over: OverBudget) -> Refused:
         call.row.verdict = Verdict.BLOCK.value
@@ -282,6 +242,106 @@ class Admission:
 
     def _status(self, code: str) -> int:
         return 403 if code == "model_not_allowed" else self.config.budget_status
+
+
+@dataclass(frozen=True, slots=True)
+class Habit:
+    """What earlier calls taught of such a call: the output of one choice, and tokens billed for a thousand counted."""
+
+    output_expected: int | None = None
+    input_permille: int | None = None
+
+
+def habit_of(learned: Learned, call: Call, reading: Reading) -> Habit:
+    """What such calls usually put out; of pictures and sound what this very call asks for."""
+    if reading.media is not None:
+        return Habit(reading.media.output_expected)
+    return Habit(
+        learned.expected(call.team, call.model, call.operation.value), learned.input_permille(call.model)
+    )
+
+
+def estimate_of(
+    reading: Reading, count: TokenCount, price: Price, habit: Habit, *, cap: int | None = None
+) -> Estimate:
+    """What a read call will likely cost, and what it can cost at most. How input is usually billed moves `expected`
+    alone: the ceiling, and the tokens that the estimate tells, stay as they were counted."""
+    ask = Ask(
+        choices=reading.choices,
+        output_tokens_max=reading.output_tokens_max if cap is None else cap,
+        output_tokens_beside=reading.output_tokens_beside,
+        output_expected=habit.output_expected,
+        has_output=reading.has_output,
+        service_tier=reading.service_tier,
+        likely=NOTHING if reading.media is None else reading.media.likely,
+        most=NOTHING if reading.media is None else reading.media.most,
+        mixed=bool(reading.prompt.images or reading.prompt.attachment_bytes),
+    )
+    hidden = reading.prompt.hidden
+    made = estimate(count, price, ask, hidden=hidden)
+    told = "" if is_text_alone(reading) else f", {BEYOND_TEXT}"
+    if reading.has_output and reading.choices > 1:
+        told += f", {reading.choices}{BEYOND_ONE}"
+    likely = billed_of(count, reading, habit)
+    expected = made.expected
+    if likely != count.tokens:
+        expected = estimate(replace(count, tokens=likely), price, ask, hidden=hidden).expected
+        told += f", input x {Decimal(habit.input_permille or 0) / 1000}"
+    return replace(made, expected=expected, basis=made.basis + told) if told else made
+
+
+def billed_of(count: TokenCount, reading: Reading, habit: Habit) -> int:
+    """Input tokens as they will likely be billed. Only text that was counted is corrected."""
+    permille = habit.input_permille
+    if permille is None or permille == 1000 or not (is_counted(count.basis) and is_text_alone(reading)):
+        return count.tokens
+    return -(-count.tokens * permille // 1000)
+
+
+def is_text_alone(reading: Reading) -> bool:
+    """Is all that the model reads in the body, as text? Pictures and files are bounded, not counted."""
+    prompt = reading.prompt
+    return reading.media is None and not (prompt.hidden or prompt.images or prompt.attachment_bytes)
+
+
+def affordable_tokens(
+    estimate_at: Callable[[int], Estimate], uncapped: Estimate, headroom: int
+) -> int | None:
+    """The most output tokens a choice whose ceiling fits the headroom; None where too few would."""
+    low, high = 0, uncapped.output_tokens_max
+    while low < high:
+        middle = (low + high + 1) // 2
+        if estimate_at(middle).ceiling <= headroom:
+            low = middle
+        else:
+            high = middle - 1
+    return low if low >= CAP_TOKENS_MIN else None
+
+
+def price_of(
+    config: Config, book: Prices, call: Call, reading: Reading | None, limits: Sequence[Limit]
+) -> tuple[Price | None, bool]:
+    """The price of a call, and whether it is that of its own model. None: it goes unmetered. Raises Refused."""
+    prices = config.price_provider(call.provider)
+    price = book.find(prices, call.model, call.at)
+    if price is not None and not _is_of_other_unit(price, reading):
+        return price, True
+    hard = any(limit.hold.hard and limit.nanos is not None for limit in limits)
+    if hard or config.unknown_model == "deny":
+        near = book.suggest(prices, call.model)
+        hint = f' Did you mean "{near}"?' if near else ""
+        why = "a hard budget covers this call" if hard else "unknown_model is deny"
+        raise Refused(
+            403,
+            "unknown_model",
+            f'no price is known for model "{call.model[:80]}" of {call.provider}, and {why}.{hint} '
+            "Add a price, or use a model from the catalogue.",
+            kind="permission_error",
+            param="model",
+        )
+    if config.unknown_model == "allow_unmetered":
+        return None, False
+    return book.dearest(prices, call.at), False
 
 
 def _is_of_other_unit(price: Price, reading: Reading | None) -> bool:

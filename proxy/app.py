@@ -7,23 +7,27 @@ import signal
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from socket import gethostname
 
 import uvloop
 from aiohttp import web
+from sqlalchemy.exc import SQLAlchemyError
 
 from pricing.money import nanos
 from pricing.tokens import Counter
 from proxy import clock, control, dialects, jobs, log
 from proxy.about import About
 from proxy.admin import HEALTHY, AdminState, admin_application, own_page
+from proxy.admin.estimates import Desk
+from proxy.admin.prices import priced_as
 from proxy.admit import Admission
 from proxy.auth import Keyring
 from proxy.config import LoadedConfig, load_prices, load_rules
 from proxy.control import Control
+from proxy.deferred import Deferrals
 from proxy.deliver import deliver, routed
 from proxy.drain import Drains
 from proxy.errors import StartupError
@@ -32,7 +36,7 @@ from proxy.holds.local import LocalHolds
 from proxy.holds.seed import Seeds
 from proxy.journal import Journal
 from proxy.learned import Learned
-from proxy.ledger import FILE, Ledger, audit, keys, sqlite_url
+from proxy.ledger import FILE, Ledger, audit, estimates, keys, sqlite_url
 from proxy.ledger.recover import recover
 from proxy.ledger.ship import Shipper
 from proxy.lock import hold_folder
@@ -42,9 +46,9 @@ from proxy.relay import Upstream as AnyUpstream
 from proxy.sample import SampleProvider
 from proxy.server import Server, cannot_listen, require_c_parser
 from proxy.settings import SAMPLE, Config
-from proxy.startup import startup_checks
+from proxy.startup import startup_checks, with_keys
 from proxy.till import Till
-from proxy.tls import Certificate, CertificateError
+from proxy.tls import Certificate, CertificateError, trusting
 from proxy.upstream import Upstream
 from proxy.watch import watch
 
@@ -89,6 +93,8 @@ async def running(loaded: LoadedConfig) -> AsyncIterator[Running]:
     problems = startup_checks(config)
     if problems:
         raise StartupError("\n".join(map(str, problems)))
+    config = with_keys(config)
+    loaded = replace(loaded, config=config)
     policy = load_rules(loaded)
     book = await asyncio.to_thread(load_prices, loaded)
     for warning in (*loaded.warnings, *policy.warnings, *book.overrides.warnings):
@@ -104,7 +110,7 @@ async def running(loaded: LoadedConfig) -> AsyncIterator[Running]:
         shipper.start()
         stack.push_async_callback(shipper.close)
         counter = await _counter(loaded)
-        holds, learned = LocalHolds(queue_max=config.hold_queue_max), Learned()
+        holds, learned = LocalHolds(queue_max=config.hold_queue_max), await _learned(ledger)
 
         pool = ThreadPoolExecutor(min(COUNTING_THREADS_MAX, os.cpu_count() or 1), "count")
         stack.callback(pool.shutdown, wait=False, cancel_futures=True)
@@ -141,6 +147,9 @@ async def running(loaded: LoadedConfig) -> AsyncIterator[Running]:
             keyring=keyring,
             shipper=shipper,
             policy=lambda: policy,
+            desk=Desk(config, book, counter, learned, lambda: policy, ledger, holds, shipper),
+            prices=book,
+            price_provider=lambda name: priced_as(name, config),
             components=lambda: {
                 "ledger": shipper.last_error or HEALTHY,
                 "journal": journal.last_error or HEALTHY,
@@ -153,6 +162,17 @@ async def running(loaded: LoadedConfig) -> AsyncIterator[Running]:
             version=version("spendgate"),
             started=clock.monotonic(),
         )
+        deferrals = Deferrals(
+            config=config,
+            dialects=speaks,
+            upstreams=upstreams,
+            ledger=ledger,
+            shipper=shipper,
+            holds=holds,
+            book=book,
+            counter=counter,
+            policy=lambda: policy,
+        )
         gateway = Gateway(
             config=config,
             keyring=keyring,
@@ -160,7 +180,7 @@ async def running(loaded: LoadedConfig) -> AsyncIterator[Running]:
             policy=lambda: policy,
             admission=admission,
             till=till,
-            relay=Relay(config, upstreams, holds, till, drains),
+            relay=Relay(config, upstreams, holds, till, drains, deferrals),
             own_page=lambda request: own_page(state, request),
             about=About(ledger, shipper),
             node=state.node,
@@ -168,6 +188,7 @@ async def running(loaded: LoadedConfig) -> AsyncIterator[Running]:
         beside = [
             jobs.run(deliver(ledger, routed(config.alerts)), name="deliver"),
             jobs.run(watch(holds, lambda: policy), name="watch"),
+            jobs.run(deferrals.run(), name="deferred"),
         ]
         for job in beside:
             stack.push_async_callback(jobs.stop, job)
@@ -262,15 +283,30 @@ async def _counter(loaded: LoadedConfig) -> Counter:
     return Counter(ranks.encodings)
 
 
+async def _learned(ledger: Ledger) -> Learned:
+    """From the newest calls of the ledger: a restart forgets nothing. Without them estimates start from defaults."""
+    learned = Learned()
+    try:
+        async with ledger.connect() as connection:
+            learned.take(await estimates.lessons(connection))
+    except SQLAlchemyError as error:
+        log.get().error("estimates_not_learned", error_code="DATABASE_ERROR", detail=str(error)[:300])
+    return learned
+
+
 def _upstream(name: str, config: Config, counter: Counter, dialect: dialects.Dialect) -> AnyUpstream:
     provider = config.providers[name]
     if name == SAMPLE:
         return SampleProvider(counter, dialect)
+    own_trust = provider.ca_file is not None or not provider.tls_verify
     return Upstream(
         provider.base_url,
         connect_seconds=provider.timeouts.connect_seconds,
         connect_retries=provider.connect_retries,
         idle_seconds=provider.timeouts.idle_seconds,
+        connections_max=provider.connections_max,
+        ssl_context=trusting(provider.ca_file, verify=provider.tls_verify) if own_trust else None,
+        proxy=provider.proxy,
     )
 
 

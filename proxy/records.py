@@ -1,7 +1,7 @@
 """What the journal says of a call: opened, settled or refused; and how each is written and read back."""
 
 import re
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime, timedelta
 from operator import attrgetter, itemgetter
 from typing import Any
@@ -28,12 +28,23 @@ class Opened:
 
 
 @dataclass(frozen=True, slots=True)
+class Deferred:
+    """Work that a provider goes on with after its answer, and what it takes to charge it at its end."""
+
+    object_id: str  # the provider's own id of it
+    path: str  # where it is asked for: this, then its id
+    asked_tier: str = ""
+    unpriced: bool = False  # charged at the price of another model, its own being unknown
+
+
+@dataclass(frozen=True, slots=True)
 class Settled:
-    """A call has ended. Without a charge its hold was released."""
+    """A call has ended. Without a charge its hold was released. Deferred: the charge stands until the work is done."""
 
     row: CallRow
     charge: Charge | None
     alerts: tuple[Alert, ...] = ()
+    deferred: Deferred | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +73,14 @@ def to_dict(record: Record) -> dict[str, Any]:
             }
         case Settled():
             charge = None if record.charge is None else _charge(record.charge)
-            return {
+            data = {
                 "v": VERSION,
                 "t": "settled",
                 "row": row,
                 "charge": charge,
                 "alerts": _alerts(record.alerts),
             }
+            return data if record.deferred is None else {**data, "deferred": asdict(record.deferred)}
         case Refused():
             return {"v": VERSION, "t": "refused", "row": row, "alerts": _alerts(record.alerts)}
 
@@ -81,7 +93,9 @@ def from_dict(data: dict[str, Any]) -> Record:
             return Opened(row, _hold_from(data["hold"]), _charge_from(data["lost"]))
         case "settled":
             charge = None if data["charge"] is None else _charge_from(data["charge"])
-            return Settled(row, charge, tuple(map(_alert_from, data["alerts"])))
+            work = data.get("deferred")
+            deferred = None if work is None else Deferred(**work)
+            return Settled(row, charge, tuple(map(_alert_from, data["alerts"])), deferred)
         case "refused":
             return Refused(row, tuple(map(_alert_from, data["alerts"])))
         case other:

@@ -12,6 +12,7 @@ from pricing.money import Nanos
 from proxy import clock, jobs, metrics
 from proxy.answers import Headers, added_headers
 from proxy.config import Config
+from proxy.deferred import Deferrals, asked_id
 from proxy.dialects import MediaApi, Meter, Metered
 from proxy.dialects.media import MediaMeter
 from proxy.drain import Drains
@@ -27,6 +28,7 @@ from proxy.upstream import UpstreamFailure
 
 BUFFER_BYTES_MAX = 4 << 20  # an answer up to here is held until its cost is known, and carries it in headers
 OVERLOADED = 529  # Anthropic's word for "come again later": no work was done, as with 429
+CODINGS_READ = frozenset({"", "identity", "gzip", "x-gzip", "deflate"})  # of answers, by the meter
 CLIENT_LEFT = 499  # what a row shows for an answer that nobody waited for
 
 
@@ -65,6 +67,7 @@ class Relay:
     holds: Holds
     till: Till
     drains: Drains
+    deferrals: Deferrals | None = None
 
     async def run(self, request: web.BaseRequest, call: OpenCall) -> Response:
         """Raises UpstreamFailed where nothing of an answer came. However it ends, the call is finished once."""
@@ -85,6 +88,7 @@ class Exchange:
         self._body = bytearray()
         self._is_whole = False  # the whole body is in `_body`
         self._passed = 0  # bytes given to the client
+        self._asked_id = asked_id(call.dialect.name, call.row.method, call.route.path)  # of work that goes on
         self._is_told = False  # the client has the status of the answer
 
     async def run(self) -> Response:
@@ -123,9 +127,9 @@ class Exchange:
         )
         if call.reading is not None:
             self._meter = self._meter_for(streams, _value(answer.headers, "content-encoding"))
-        if streams or call.reading is None:
+        if streams or (call.reading is None and not self._asked_id):
             return
-        if call.reading.media is not None and _is_sound(answer.headers):
+        if call.reading is not None and call.reading.media is not None and _is_sound(answer.headers):
             return  # it is listened to as it comes
         async for piece in answer.pieces():
             self._note_first_byte()
@@ -135,10 +139,13 @@ class Exchange:
         self._is_whole = True
 
     def _headers(self) -> Headers:
-        """The client's own, its credential swapped for the provider's."""
+        """The client's own, its credential swapped for the provider's; and what the provider's settings add to them."""
         call = self._call
         headers = forwardable(self._request)
-        if call.reading is not None:
+        if self._provider.headers:
+            sent = {name.lower() for name, _ in headers}
+            headers += [each for each in self._provider.default_headers if each[0].lower() not in sent]
+        if call.reading is not None or self._asked_id:
             headers = _metered_codings(headers, stream=call.row.stream)
         key = self._provider.api_key
         secret = "" if key is None else key.get_secret_value()
@@ -189,6 +196,9 @@ class Exchange:
             self._meter.end()
         charge = self._finish(self._outcome_of_status(), answer.status)
         headers = [*returnable(answer.headers), *added_headers(self._call, self._relay_parts.holds, charge)]
+        if self._asked_id and self._relay_parts.deferrals is not None and answer.status == 200:
+            coding = _value(answer.headers, "content-encoding")
+            self._relay_parts.deferrals.note(self._call.route.provider, self._asked_id, body, coding)
         return reply(self._request, answer.status, answer.reason, headers, body)
 
     async def _pass_on(self) -> Stream:
@@ -242,7 +252,14 @@ class Exchange:
             and answer.status < 300
             and meter is not None
             and not meter.result().complete
+            and self._shows_its_end()
         )
+
+    def _shows_its_end(self) -> bool:
+        """In a coding that nobody here reads, a whole answer looks like one that was cut."""
+        answer = self._answer
+        assert answer is not None, "no answer to judge"
+        return _value(answer.headers, "content-encoding").lower() in CODINGS_READ
 
     # -- the books --------------------------------------------------------------------------------------------
 
@@ -268,7 +285,8 @@ class Exchange:
         if answer.status >= 300:
             return Outcome.PROVIDER_REFUSED
         result = self._result()
-        return Outcome.ANSWERED if result is None or result.complete else Outcome.BROKEN
+        whole = result is None or result.complete or not self._shows_its_end()
+        return Outcome.ANSWERED if whole else Outcome.BROKEN
 
     def _outcome_of_break(self) -> Outcome:
         """Of an answer whose body broke off: what its status says, but never complete."""

@@ -1,6 +1,7 @@
 """Where a call's money is held, settled and written down: `open` before the first byte goes, `finish` after the last."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 
 from pricing.charge import Basis, Charge, Outcome, Seen, charge_for
@@ -11,13 +12,14 @@ from pricing.usage import Usage
 from proxy import log, metrics
 from proxy.auth import Kind
 from proxy.callrow import kept
+from proxy.deferred import is_object_id
 from proxy.dialects import Metered
 from proxy.holds import Holds
 from proxy.journal import Journal, JournalUnwritable
-from proxy.learned import Learned
+from proxy.learned import Learned, is_counted
 from proxy.ledger.ship import Shipper
 from proxy.opencall import Ending, OpenCall
-from proxy.records import Opened, Refused, Settled
+from proxy.records import Deferred, Opened, Refused, Settled
 from rules.alert import Alert, Level, crossings
 from rules.counter import Hold
 from rules.scope import Scope, ScopeKind
@@ -80,7 +82,11 @@ class Till:
         if call.hold is not None:
             self._settle(call, call.hold, charge, ending)
         self._complete_row(call, ending, charge)
-        self._write(Settled(row=call.row, charge=charge, alerts=tuple(call.alerts)), call)
+        work = _work_left(call, ending) if charge is not None and _goes_on(call, ending) else None
+        if work is not None and ending.outcome is Outcome.BROKEN and not ending.error_type:
+            # The answer was whole, not the work.
+            call.row.outcome, call.row.success = Outcome.ANSWERED.value, True
+        self._write(Settled(call.row, charge, tuple(call.alerts), work), call)
         self._learn(call, charge)
         _observe(call, charge, ending)
         return charge
@@ -118,7 +124,10 @@ class Till:
         outcome = ending.outcome
         if metered is not None and not metered.readable and outcome in _ANSWERS:
             outcome = Outcome.UNREADABLE
-        return charge_for(
+        goes_on = _goes_on(call, ending)
+        if goes_on:
+            outcome, usage = Outcome.FAILED, None
+        charge = charge_for(
             outcome,
             price=price,
             estimate=call.estimate,
@@ -130,6 +139,12 @@ class Till:
             asked_tier="" if call.reading is None else call.reading.service_tier,
             unpriced=call.unpriced and price is call.price,
         )
+        if charge is not None and goes_on:
+            return replace(
+                charge,
+                reason="the work goes on in the background: charged as estimated until its end is told",
+            )
+        return charge
 
     def _served_price(self, call: OpenCall, metered: Metered | None) -> Price:
         """A served model other than the requested one is charged at the truth, and told."""
@@ -228,13 +243,36 @@ class Till:
         self._shipper.submit(record, segment)
 
     def _learn(self, call: OpenCall, charge: Charge | None) -> None:
-        """Only from whole answers whose length the provider told."""
-        reading = call.reading
-        if charge is None or reading is None or not reading.has_output:
+        """Only from whole answers whose length the provider told, and for which somebody pays."""
+        reading, row = call.reading, call.row
+        if charge is None or reading is None or call.price is None:
             return
-        if charge.basis is Basis.REPORTED and call.row.success:
+        if charge.basis is not Basis.REPORTED or not row.success:
+            return
+        model, operation = call.call.model, call.call.operation.value
+        if reading.has_output and reading.media is None:
             per_choice = -(-charge.usage.output_tokens // max(1, reading.choices))
-            self._learned.record(call.call.team, call.call.model, per_choice)
+            self._learned.record(call.call.team, model, operation, per_choice)
+        if is_counted(row.estimate_basis):
+            self._learned.record_input(
+                model, counted=row.estimate_input_tokens, billed=charge.usage.input_tokens
+            )
+
+
+def _goes_on(call: OpenCall, ending: Ending) -> bool:
+    """Is the provider still at work in the background? Whether or not anyone listens."""
+    if call.reading is None or not call.reading.background or ending.outcome not in _ANSWERS:
+        return False
+    return ending.metered is None or not ending.metered.complete
+
+
+def _work_left(call: OpenCall, ending: Ending) -> Deferred | None:
+    """What it takes to charge that work at its end. None where its id is not known: the estimate then stands."""
+    object_id = "" if ending.metered is None else ending.metered.provider_id
+    if call.reading is None or not is_object_id(object_id):
+        return None
+    path = call.route.path.rstrip("/")
+    return Deferred(object_id, path, asked_tier=call.reading.service_tier, unpriced=call.unpriced)
 
 
 def _free(call: OpenCall, ending: Ending) -> Charge | None:

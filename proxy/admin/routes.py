@@ -10,11 +10,11 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import ValidationError
 
 from proxy import clock, metrics
-from proxy.admin import health, keys
+from proxy.admin import estimates, health, keys, prices
 from proxy.admin.answers import SERVER, Problem, answer, invalid
 from proxy.admin.doors import Door, at, guard
 from proxy.admin.instants import instant_of
-from proxy.admin.report import Wanted, report
+from proxy.admin.report import Wanted, report, report_estimates
 from proxy.admin.state import AdminState
 from proxy.ledger import calls
 from proxy.ledger.calls import GROUPS, PAGE_ROWS_MAX, CallFilter
@@ -36,6 +36,9 @@ def admin_application(state: AdminState) -> web.Application:
         ("GET", "/api/v1/calls", Door.READERS, _calls),
         ("GET", "/api/v1/calls/{id}", Door.READERS, _call),
         ("GET", "/api/v1/report", Door.READERS, _report),
+        ("GET", "/api/v1/report/estimates", Door.READERS, _report_estimates),
+        ("POST", "/api/v1/estimate", Door.READERS, _estimate),
+        ("GET", "/api/v1/pricing", Door.READERS, _pricing),
         ("POST", "/api/v1/control/flush", Door.ADMINS, _flush),
     ):
         application.router.add_route(method, path, at(door, state, handler))
@@ -117,6 +120,47 @@ async def _report(state: AdminState, request: web.Request, _: str) -> web.Stream
         by, _instant(state, asked, "since"), _instant(state, asked, "until"), state.policy().timezone
     )
     return answer(await report(state.ledger, wanted))
+
+
+async def _report_estimates(state: AdminState, request: web.Request, _: str) -> web.StreamResponse:
+    asked = _query(request, "since", "until")
+    since, until = _instant(state, asked, "since"), _instant(state, asked, "until")
+    return answer(await report_estimates(state.ledger, since=since, until=until))
+
+
+async def _estimate(state: AdminState, request: web.Request, _: str) -> web.StreamResponse:
+    """Changes nothing: who may read may ask."""
+    whole = request.clone(client_max_size=estimates.BODY_BYTES_MAX)
+    try:
+        wanted = estimates.Wanted.model_validate(await _body(whole))
+    except ValidationError as error:
+        raise invalid(error) from error
+    return answer(await estimates.explain(state.desk, wanted, clock.now()))
+
+
+# -- prices -----------------------------------------------------------------------------------------------------------
+
+
+async def _pricing(state: AdminState, request: web.Request, _: str) -> web.StreamResponse:
+    """Of one model, of all of a provider's, or of none: then every provider. A day is one of UTC, as prices' dates are."""
+    asked = _query(request, "model", "provider", "at")
+    try:
+        at = instant_of(asked.get("at", "now"), now=clock.now(), timezone="UTC")
+    except ValueError as error:
+        raise Problem(400, "invalid_request", f"at: {error}") from error
+    provider = state.price_provider(asked["provider"]) if "provider" in asked else None
+    if provider is not None and not prices.known_provider(state.prices, provider):
+        raise Problem(404, "unknown_provider", "no provider of that name has prices")
+    if "model" in asked:
+        found = prices.find(state.prices, asked["model"], at, provider=provider)
+        if found:
+            return answer({"prices": found})
+        near = prices.suggest(state.prices, asked["model"], provider=provider)
+        hint = f"; did you mean {' or '.join(near)}?" if near else ""
+        raise Problem(404, "unknown_model", f"no price is known for that model{hint}")
+    if provider is not None:
+        return answer({"models": prices.listed(state.prices, provider, at)})
+    return answer({"providers": prices.providers(state.prices, at)})
 
 
 # -- the command line's -----------------------------------------------------------------------------------------------

@@ -6,6 +6,8 @@ from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from pricing.overrides import OverriddenBook
+from proxy.admin.estimates import Desk
 from proxy.auth import Keyring
 from proxy.ledger import Ledger, audit
 from proxy.ledger.ship import Shipper
@@ -39,6 +41,9 @@ class AdminState:
     keyring: Keyring
     shipper: Shipper
     policy: Callable[[], Policy]
+    desk: Desk
+    prices: OverriddenBook
+    price_provider: Callable[[str], str]  # whose prices a provider of the configuration has
     components: Callable[[], Mapping[str, str]]  # each part by name: "healthy", or what is wrong with it
     node: str
     audit_secret: bytes

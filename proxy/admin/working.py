@@ -28,7 +28,7 @@ def working(row: Mapping[str, Any], prices: Prices, config: Config) -> dict[str,
     tier = next(exact, row["service_tier"])
     cost = price.cost(usage, service_tier=tier)
     return {
-        "parts": [_part(part) for part in cost.parts],
+        "parts": [shown_part(part) for part in cost.parts],
         "tier": tier,
         "note": "" if cost.nanos == charged else ABOVE,
     }
@@ -46,7 +46,7 @@ def _price_of(row: Mapping[str, Any], prices: Prices, config: Config) -> Price |
     return next((price for price in found if price and price.version == row["price_version"]), None)
 
 
-def _part(part: Part) -> dict[str, Any]:
+def shown_part(part: Part) -> dict[str, Any]:
     nanos_exact = Decimal(part.quantity * part.rate) / part.per
     return {
         "class": part.name,

@@ -14,6 +14,8 @@ COMMANDS = {
     "keys": "Create, list and revoke keys.",
     "report": "What was spent, by team, key, model or day.",
     "calls": "The ledger, call by call.",
+    "prices": "What models cost, and newer prices for them.",
+    "estimate": "What a request would cost, and whether it would go now.",
 }
 
 

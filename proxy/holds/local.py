@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 
@@ -10,6 +10,7 @@ from pricing.money import Nanos
 from proxy import clock
 from proxy.holds import Busy, Crowded, Line, Moved, OverBudget
 from rules.counter import Balance, Claim, CounterKey, Hold, Limit
+from rules.scope import Scope
 
 RETRY_SECONDS = 0.25
 COUNTERS_MAX = 50_000  # beyond that, counters of windows long past are dropped
@@ -33,6 +34,9 @@ class LocalHolds:
         self._counters: dict[CounterKey, _Counter] = {}
         self._open: dict[str, Hold] = {}
         self._queue_max = queue_max
+        self.past = asyncio.Lock()
+        """Held while a counter is seeded from the ledger, or while a charge that the ledger has is corrected there and
+        here: a counter must not begin with one half of a correction."""
 
     def unknown(self, counters: Iterable[CounterKey]) -> list[CounterKey]:
         """Counters that must be seeded before a call may be placed on them."""
@@ -91,6 +95,20 @@ class LocalHolds:
             counter = self._of(key)
             counter.held -= amount
             _wake(counter)
+
+    def correct(self, scopes: Collection[Scope], at: datetime, change: Nanos) -> tuple[Moved, ...]:
+        """A charge of a call of that instant was corrected: every counter that holds it moves. One that is not known
+        here is seeded later, with the correction in it."""
+        moved = []
+        for key, counter in self._counters.items():
+            window = key.window if key.scope in scopes else None
+            if window is None or at < window.start or (window.end is not None and at >= window.end):
+                continue
+            before = counter.spent
+            counter.spent += change
+            moved.append(Moved(key, Nanos(before), Nanos(counter.spent)))
+            _wake(counter)
+        return tuple(moved)
 
     def balance(self, counter: CounterKey) -> Balance:
         known = self._counters.get(counter)

@@ -43,15 +43,11 @@ class Seeds:
                 retry_after_seconds=2,
             )
         for counter in dict.fromkeys(unknown):
-            spent = await self._spent(counter)
-            self.holds.seed(counter, spent)
+            async with self.holds.past:
+                spent = await spent_on(self.ledger, counter)
+                self.holds.seed(counter, spent)
             if spent:
                 await self._tell_standing(call, counter, spent)
-
-    async def _spent(self, counter: CounterKey) -> Nanos:
-        end = counter.window.end
-        until = None if end is None else int(end.timestamp()) // QUARTER_SECONDS
-        return await self.ledger.spent(counter.scope, counter.start // QUARTER_SECONDS, until)
 
     async def _tell_standing(self, call: OpenCall, counter: CounterKey, spent: Nanos) -> None:
         """Thresholds that were passed by charges found after a crash, which nobody saw cross them."""
@@ -67,3 +63,10 @@ class Seeds:
         if alerts:
             async with self.ledger.connect() as connection:
                 await write.raise_alerts(connection, alerts)
+
+
+async def spent_on(ledger: Ledger, counter: CounterKey) -> Nanos:
+    """What the roll-ups tell of a counter's window."""
+    end = counter.window.end
+    until = None if end is None else int(end.timestamp()) // QUARTER_SECONDS
+    return await ledger.spent(counter.scope, counter.start // QUARTER_SECONDS, until)

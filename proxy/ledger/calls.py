@@ -144,8 +144,11 @@ def _joined() -> "Select[Any]":
         charges.c.reason.label("charge_reason"),
         charges.c.price_version.label("charged_price_version"),
     ]
-    first = and_(charges.c.call_id == calls.c.call_id, charges.c.seq == 0)
-    return select(calls, *charged).select_from(calls.outerjoin(charges, first))
+    # A correction takes back what stood before it, and then stands for the call.
+    later = charges.alias("later")
+    newest = select(func.max(later.c.seq)).where(later.c.call_id == calls.c.call_id).scalar_subquery()
+    own = and_(charges.c.call_id == calls.c.call_id, charges.c.seq == newest)
+    return select(calls, *charged).select_from(calls.outerjoin(charges, own))
 
 
 def _where(wanted: CallFilter) -> "list[ColumnElement[bool]]":

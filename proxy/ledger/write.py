@@ -1,6 +1,7 @@
 """Ended calls into the ledger: call, charge, roll-ups and alert facts in one transaction, once per call id."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from functools import lru_cache
 from operator import attrgetter
 from typing import Any
@@ -12,11 +13,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pricing.charge import Basis, Charge
 from proxy.callrow import CallRow
-from proxy.ledger.schema import calls, charges, outbox, rollups
+from proxy.ledger.schema import calls, charges, deferred, outbox, rollups
 from proxy.records import Ended, Settled, micros, usage_to_dict
 from rules.alert import Alert
 from rules.scope import Scope, ScopeKind
 from rules.window import QUARTER_SECONDS
+
+WAITING = "waiting"  # of deferred work: its end is not known yet
+FIRST_ASKED_SECONDS = 10
 
 _JSON = ("tags", "rule_ids", "shadow_ids", "limits", "flags")
 _COLUMNS = tuple(column.name for column in calls.columns)
@@ -37,6 +41,7 @@ async def ship(connection: AsyncConnection, records: Sequence[Ended]) -> int:
         if isinstance(record, Settled) and record.charge is not None
     ]
     await _add(connection, charges, _CHARGE_COLUMNS, charged)
+    await _defer(connection, new)
     await _roll_up(connection, new)
     await raise_alerts(connection, [alert for record in by_id.values() for alert in record.alerts])
     return len(new)
@@ -69,8 +74,35 @@ def insert(connection: AsyncConnection, table: Table) -> "sqlite.Insert | postgr
     return sqlite.insert(table) if connection.dialect.name == "sqlite" else postgresql.insert(table)
 
 
+async def _defer(connection: AsyncConnection, records: Iterable[Ended]) -> None:
+    """The first call of a provider's id for its work stands for all: it is billed once."""
+    waiting = [
+        {
+            "provider": record.row.provider,
+            "object_id": record.deferred.object_id,
+            "call_id": record.row.call_id,
+            "state": WAITING,
+            "at": micros(record.row.at),
+            "next_at": micros(record.row.at) + FIRST_ASKED_SECONDS * 1_000_000,
+            "facts": _json(asdict(record.deferred)),
+        }
+        for record in records
+        if isinstance(record, Settled) and record.deferred is not None
+    ]
+    if waiting:
+        keys = ["provider", "object_id"]
+        await connection.execute(
+            insert(connection, deferred).on_conflict_do_nothing(index_elements=keys), waiting
+        )
+
+
 async def _roll_up(connection: AsyncConnection, records: Iterable[Ended]) -> None:
-    sums = _sums(records)
+    await add_sums(connection, _sums(records))
+
+
+async def add_sums(connection: AsyncConnection, sums: Mapping[tuple[str, str, int], Sequence[int]]) -> None:
+    """To the roll-ups, by scope and quarter hour: nano-dollars, those of them unreported, calls, input and output
+    tokens."""
     if not sums:
         return
     statement = insert(connection, rollups)

@@ -351,4 +351,5 @@ def test_help_names_every_command(tmp_path: Path) -> None:
 
     assert done.returncode == 0
     listed = done.stdout.partition("Commands:\n")[2].partition("\n\n")[0].splitlines()
-    assert [line.split()[0] for line in listed] == ["init", "check", "serve", "keys", "report", "calls"]
+    named = [line.split()[0] for line in listed]
+    assert named == ["init", "check", "serve", "keys", "report", "calls", "prices", "estimate"]

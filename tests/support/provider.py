@@ -27,6 +27,7 @@ from aiohttp import web
 
 from tests.support import anthropic_shapes, gemini_shapes, media_shapes, shapes
 from tests.support.anthropic_shapes import MessageAsked, MessageShape
+from tests.support.background_shapes import Background
 from tests.support.bill import BillWriter, Work
 from tests.support.gemini_shapes import GeminiAsked, GeminiShape
 from tests.support.script import HEADER, Script, read
@@ -107,6 +108,7 @@ class Provider:
 
     def __init__(self, bill: BillWriter) -> None:
         self._bill = bill
+        self._background = Background(bill)
         self._unread: set[asyncio.Task[web.StreamResponse]] = set()
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -118,6 +120,9 @@ class Provider:
             return _error(400, str(error))
         if request.method == "POST" and media_shapes.serves(path):
             return await media_shapes.answer(self._bill, request, path, body, script)
+        asked_after = self._background.asked(request, path)
+        if asked_after is not None:
+            return asked_after
         if request.method == "POST" and path.endswith(METERED):
             return await self._metered(request, path, body, script)
         if path.endswith(anthropic_shapes.COUNT_PATH):
@@ -134,8 +139,15 @@ class Provider:
     async def _metered(
         self, request: web.BaseRequest, path: str, body: bytes, script: Script
     ) -> web.StreamResponse:
-        ask = asked(request.raw_path, json.loads(_decoded(request, body)), script)
+        wanted = json.loads(_decoded(request, body))
+        ask = asked(request.raw_path, wanted, script)
         model = script.model or ask.model
+        if (
+            wanted.get("background") is True
+            and not ask.stream
+            and not (script.reply or script.fault or script.status >= 400)
+        ):
+            return self._background.begin(request, secrets.token_hex(8), ask, script, model)
         plain = Work(input_tokens=ask.input_tokens, cached_tokens=script.cached_tokens)
         work = ask.work if isinstance(ask, MessageAsked) else plain
         job = Job(f"id-{secrets.token_hex(8)}", ask, script, model, work)
@@ -304,6 +316,8 @@ class Wire:
         self._raw = script.close_delimited
 
     async def open(self) -> None:
+        if self._script.coding:
+            self._response.headers["Content-Encoding"] = self._script.coding
         if self._zip is not None:
             self._response.headers["Content-Encoding"] = "gzip"
         elif self._length is not None and not self._raw:

@@ -42,6 +42,7 @@ class Script:
     ignores_disconnect: bool = False  # goes on working, and billing, without a reader
     close_delimited: bool = False  # neither length nor chunks: the body ends with its connection
     gzip: bool = False
+    coding: str = ""  # what the answer says its body is coded in; the body itself stays plain
     padding_bytes: int = 0  # makes a unary answer this much longer
     reply: dict[str, Any] | None = (
         None  # of echo paths: {"status": .., "headers": [[name, value]], "body": ".."}
