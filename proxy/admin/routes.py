@@ -91,10 +91,11 @@ async def _revoke_key(state: AdminState, request: web.Request, actor: str) -> we
 
 
 async def _calls(state: AdminState, request: web.Request, _: str) -> web.StreamResponse:
-    asked = _query(request, "key", "team", "since", "until", "limit")
+    asked = _query(request, "key", "team", "trace", "since", "until", "limit")
     wanted = CallFilter(
         key_id=asked.get("key"),
         team=asked.get("team"),
+        trace_id=asked.get("trace"),
         since=_instant(state, asked, "since"),
         until=_instant(state, asked, "until"),
         limit=_limit(asked.get("limit", str(CALLS_SHOWN))),

@@ -72,6 +72,7 @@ FIELDS = (
 @click.group("calls", invoke_without_command=True)
 @click.option("--key", "key_id", metavar="ID", help="Of one key.")
 @click.option("--team", help="Of one team.")
+@click.option("--trace", metavar="ID", help="Of one X-Trace-ID.")
 @since_option
 @until_option
 @click.option(
@@ -93,6 +94,7 @@ def command(
     wanted = CallFilter(
         key_id=asked["key_id"],
         team=asked["team"],
+        trace_id=asked["trace"],
         since=instant("--since", since, timezone),
         until=instant("--until", until, timezone),
         limit=asked["limit"] or (TABLE_ROWS if form == "table" else None),
@@ -180,6 +182,7 @@ def _query(wanted: CallFilter) -> str:
     asked = {
         "key": wanted.key_id,
         "team": wanted.team,
+        "trace": wanted.trace_id,
         "since": None if wanted.since is None else wanted.since.isoformat(),
         "until": None if wanted.until is None else wanted.until.isoformat(),
         "limit": str(min(wanted.limit or PAGE_ROWS_MAX, PAGE_ROWS_MAX)),

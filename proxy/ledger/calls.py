@@ -22,6 +22,7 @@ PAGE_ROWS_MAX = 10_000
 class CallFilter:
     key_id: str | None = None
     team: str | None = None
+    trace_id: str | None = None
     since: datetime | None = None
     until: datetime | None = None
     limit: int | None = None
@@ -157,6 +158,8 @@ def _where(wanted: CallFilter) -> "list[ColumnElement[bool]]":
         where.append(calls.c.key_id == wanted.key_id)
     if wanted.team is not None:
         where.append(calls.c.team == wanted.team)
+    if wanted.trace_id is not None:
+        where.append(calls.c.trace_id == wanted.trace_id)
     if wanted.since is not None:
         where.append(calls.c.at >= micros(wanted.since))
     if wanted.until is not None:

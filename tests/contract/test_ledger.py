@@ -211,7 +211,10 @@ async def test_an_alert_that_was_sent_or_put_off_is_not_due(ledger: Ledger) -> N
 
 async def test_calls_are_listed_oldest_first_and_with_a_limit_the_newest(ledger: Ledger) -> None:
     await ledger.ship(
-        [settled(f"c{n}", 1, at=NOON + minutes(n), team="ads" if n == 2 else "search") for n in range(4)]
+        [
+            settled(f"c{n}", 1, at=NOON + minutes(n), team="ads" if n == 2 else "search", trace_id=f"t{n}")
+            for n in range(4)
+        ]
     )
 
     async def listed(wanted: CallFilter) -> list[str]:
@@ -221,6 +224,8 @@ async def test_calls_are_listed_oldest_first_and_with_a_limit_the_newest(ledger:
     assert await listed(CallFilter()) == ["c0", "c1", "c2", "c3"]
     assert await listed(CallFilter(limit=2)) == ["c2", "c3"]
     assert await listed(CallFilter(team="ads")) == ["c2"]
+    assert await listed(CallFilter(trace_id="t1")) == ["c1"]
+    assert await listed(CallFilter(team="ads", trace_id="t1")) == []
     assert await listed(CallFilter(since=NOON + minutes(1), until=NOON + minutes(3))) == ["c1", "c2"]
 
 

@@ -329,6 +329,8 @@ def test_what_was_spent_reads_the_same_while_the_server_runs_and_after(tmp_path:
     assert [line.split()[0] for line in by_model] == ["model", "gpt-4o", "gpt-4o-mini", "total"]
     of_red = within(tmp_path, "calls", "--team", "red").stdout.splitlines()
     assert [line.split()[4:6] for line in of_red[1:]] == [[red, "gpt-4o"], [red, "gpt-4o-mini"]]
+    traced = within(tmp_path, "calls", "--trace", "red-gpt-4o", "--format", "csv").stdout
+    assert [row["trace_id"] for row in csv.DictReader(io.StringIO(traced))] == ["red-gpt-4o"]
     costs = json.loads(within(tmp_path, "report", "--format", "json").stdout)
     assert sum(Decimal(line["cost_usd"]) for line in costs) == sum(
         Decimal(call["cost_usd"]) for call in calls

@@ -12,14 +12,15 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Self, TypeVar
+from urllib.parse import quote
 
+from proxy import control
 from tests.support.bill import Billed, read_bill
 
 START_SECONDS = 30.0
 STOP_SECONDS = 15.0
 WAIT_SECONDS = 15.0
 TAIL_BYTES = 8_000
-RECENT = "1000"  # calls: what one test makes, and far less than a whole session
 PROVIDER_KEY = "provider-secret-canary"
 NANOS_PER_USD = 1_000_000_000
 
@@ -231,10 +232,13 @@ class Spendgate:
         return [call for call in found if call.tag.startswith(tag_prefix)]
 
     def call(self, tag: str) -> LedgerCall:
-        """The one call of that tag; waits until it has ended."""
+        """The one call of that tag, asked of the live server; waits until it has ended."""
 
         def look() -> LedgerCall | None:
-            found = [call for call in self.calls("", "--limit", RECENT) if call.tag == tag]
+            live = control.find(self.folder / "data")
+            assert live is not None, "not running"
+            rows = control.ask(live, "GET", f"/api/v1/calls?trace={quote(tag, safe='')}")["calls"]
+            found = [LedgerCall(row) for row in rows]
             assert len(found) < 2, f"{tag} stands {len(found)} times in the ledger"
             return found[0] if found else None
 

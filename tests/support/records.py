@@ -12,6 +12,7 @@ from rules.counter import CounterKey, Hold, counter_at
 from rules.scope import EVERYONE, Scope, ScopeKind
 from rules.window import Period
 
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 NOON = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)  # a Monday
 SEARCH = Scope(ScopeKind.TEAM, "search")
 SEARCH_TODAY = counter_at(SEARCH, Period.DAILY, "UTC", NOON)
@@ -19,7 +20,13 @@ ALL_TODAY = counter_at(EVERYONE, Period.DAILY, "UTC", NOON)
 
 
 def row(
-    call_id: str = "c1", *, at: datetime = NOON, team: str = "search", key_id: str = "k1", outcome: str = ""
+    call_id: str = "c1",
+    *,
+    at: datetime = NOON,
+    team: str = "search",
+    key_id: str = "k1",
+    outcome: str = "",
+    trace_id: str = TRACE,
 ) -> CallRow:
     """With as many facts as a real call has, so that sizes and times are those of real calls."""
     return CallRow(
@@ -29,7 +36,7 @@ def row(
         team=team,
         key_id=key_id,
         tags={"app": "crawler"},
-        trace_id="4bf92f3577b34da6a3ce929d0e0e4736",
+        trace_id=trace_id,
         operation="llm_call",
         method="POST",
         path="/v1/chat/completions",
@@ -97,10 +104,11 @@ def settled(
     team: str = "search",
     basis: Basis = Basis.REPORTED,
     alerts: tuple[Alert, ...] = (),
+    trace_id: str = TRACE,
 ) -> Settled:
     """`nanos` None: the hold was released and nothing is charged."""
     money = None if nanos is None else charge(nanos, basis=basis)
-    return Settled(row(call_id, at=at, team=team, outcome="answered"), money, alerts)
+    return Settled(row(call_id, at=at, team=team, outcome="answered", trace_id=trace_id), money, alerts)
 
 
 def refused(call_id: str = "c1", *, at: datetime = NOON, alerts: tuple[Alert, ...] = ()) -> Refused:
