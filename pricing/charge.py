@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from pricing.estimate import Estimate, usage_of
-from pricing.money import Nanos
+from pricing.money import Nanos, usd
 from pricing.price import Price
 from pricing.usage import Usage
 
@@ -29,6 +29,10 @@ class Outcome(StrEnum):
     CLIENT_LEFT = "client_left"  # the client went away and the upstream was cancelled
     LOST = "lost"  # this process died in between
     UNREADABLE = "unreadable"  # 2xx in a coding that cannot be read
+
+
+PROVIDER_COST = "provider_cost"
+"""The flag of a charge that is the provider's own figure."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +69,12 @@ def charge_for(
     service_tier: str = "",
     asked_tier: str = "",
     unpriced: bool = False,
+    own_cost: Nanos | None = None,
+    own_cost_problem: str = "",
 ) -> Charge | None:
     """The money rules, row by row. None: the hold is released and nothing is charged. `service_tier` is the one that
-    the provider told of. `final`: no output came after the usage."""
+    the provider told of. `final`: no output came after the usage. `own_cost` is what the provider says that it cost,
+    where that counts; the problem is why what it says cannot be true."""
     service_tier = service_tier or _untold_tier(price, asked_tier)
     flags = ("unknown_price",) if unpriced else ()
     if outcome is Outcome.NOT_SENT:
@@ -84,13 +91,8 @@ def charge_for(
     if outcome is Outcome.PROVIDER_REFUSED:
         return Charge(Nanos(0), Basis.REPORTED, Usage(), price.version, flags)
     if usage is not None and final and not suspect and outcome is not Outcome.LOST:
-        cost = price.cost(usage, service_tier=service_tier)
-        if not cost.unpriced:
-            return Charge(cost.nanos, Basis.REPORTED, usage, price.version, flags)
-        reason = (
-            f"no price is known for {', '.join(cost.unpriced)}: searches are charged as the dearest known"
-        )
-        return Charge(cost.nanos, Basis.REPORTED, usage, price.version, (*flags, "unpriced_class"), reason)
+        charge = _reported(price, usage, flags, service_tier)
+        return _at_own_cost(charge, flags, own_cost, own_cost_problem)
     if outcome in _ESTIMATED:
         return _estimated(outcome, price, estimate, flags, seen, service_tier)
     told_early = usage is not None and not final and not suspect and usage.input_tokens > 0
@@ -102,6 +104,30 @@ def _untold_tier(price: Price, asked: str) -> str:
     """The dearer of the standard tier and the one asked for: a call may be served in either."""
     dear, plain = price.tariff(asked).rates, price.standard.rates
     return asked if dear.input + dear.output > plain.input + plain.output else ""
+
+
+def _reported(price: Price, usage: Usage, flags: tuple[str, ...], service_tier: str) -> Charge:
+    cost = price.cost(usage, service_tier=service_tier)
+    if not cost.unpriced:
+        return Charge(cost.nanos, Basis.REPORTED, usage, price.version, flags)
+    reason = f"no price is known for {', '.join(cost.unpriced)}: searches are charged as the dearest known"
+    return Charge(cost.nanos, Basis.REPORTED, usage, price.version, (*flags, "unpriced_class"), reason)
+
+
+def _at_own_cost(charge: Charge, flags: tuple[str, ...], told: Nanos | None, problem: str) -> Charge:
+    """The provider's figure in place of ours, which the reason keeps. Noughts for what has a price are not believed."""
+    if told == 0 and charge.nanos:
+        problem = "it is 0, and tokens were billed"
+    if problem:
+        why = f"the cost that the provider told cannot be true ({problem}): charged by its price"
+        reason = f"{why}; {charge.reason}" if charge.reason else why
+        return replace(charge, flags=(*charge.flags, "usage_suspect"), reason=reason)
+    if told is None:
+        return charge
+    reason = ""
+    if told != charge.nanos:
+        reason = f"the provider told its cost, ${usd(told)}: by its price it would be ${usd(charge.nanos)}"
+    return replace(charge, nanos=told, flags=(*flags, PROVIDER_COST), reason=reason)
 
 
 _ESTIMATED = {

@@ -33,6 +33,12 @@ class Prices(Protocol):
     def suggest(self, provider: str, model: str) -> str | None: ...
 
 
+class NamedPrices(Prices, Protocol):
+    """What the end of a call asks beside that: prices of what a provider says that it served."""
+
+    def find_named(self, provider: str, model: str, at: datetime) -> Price | None: ...
+
+
 # -- what a file comes to ---------------------------------------------------------------------------------------------
 
 

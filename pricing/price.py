@@ -15,6 +15,7 @@ __all__ = [
     "MILLION",
     "PER",
     "STANDARD",
+    "US",
     "WEB_SEARCH_DEAREST",
     "Cost",
     "Part",
@@ -62,6 +63,7 @@ class Cost:
 
 
 STANDARD = ("", "auto", "default", "standard", "standard_only")
+US = "us"  # of work that stays in the United States: `us`, `us-fast`, `us-batch`
 EVERY_DAY = frozenset(range(1, 8))
 
 
@@ -103,8 +105,10 @@ class Price:
         known = self.variants.get(service_tier)
         if known is not None:
             return known
+        is_us = service_tier.startswith(US)
+        alike = [tariff for name, tariff in self.variants.items() if name.startswith(US) is is_us]
         return max(
-            (self.standard, *self.variants.values()),
+            (self.standard, *alike),
             key=lambda tariff: tariff.rates.output + tariff.rates.input,
         )
 

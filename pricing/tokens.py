@@ -16,6 +16,7 @@ TOOL_TOKENS = 8
 CLAUDE_TOOLS_TOKENS = 600  # the hidden system prompt once any tool is there
 SCHEMA_TOKENS = 20
 IMAGE_TOKENS_UNKNOWN = 12_000  # the dearest documented picture of a model that nothing is known of
+OUTSIDE_FEWER_TIMES = 2  # tokens of ours for one of somebody else's: beyond that theirs is taken for a fault
 ATTACHMENT_BYTES_PER_TOKEN = 1  # audio and files: nothing tighter is safe
 
 
@@ -145,6 +146,17 @@ class Counter:
             basis=f"tiktoken {family.encoding}"
             + ("" if family.safe_percent == 100 else f" x {family.safe_percent}%"),
         )
+
+    def counted_outside(
+        self, prompt: Prompt, model: str, own: TokenCount, *, text_tokens: int, basis: str
+    ) -> TokenCount | None:
+        """A count of the texts by somebody else, beside our `own` of the same prompt: theirs is the likely figure, with
+        our framing; the safe one is the larger of both. None where theirs cannot be right: more than the bytes, or so
+        few that a call without usage would hardly be charged."""
+        likely = text_tokens + _framing(prompt, family_of(model), model, safe=False)
+        if likely > self.bound(prompt, model).tokens_max or likely * OUTSIDE_FEWER_TIMES < own.tokens:
+            return None
+        return TokenCount(likely, max(own.tokens_max, likely), exact=False, basis=basis)
 
 
 def text_bytes(prompt: Prompt) -> int:

@@ -1,7 +1,6 @@
 """What an answer cost, read from its bytes as they pass: the usage block, and the text itself where there is none."""
 
 import json
-import zlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -9,7 +8,9 @@ import orjson
 
 from pricing.usage import Usage
 from proxy.dialects import Api, BadBody, Metered, Reading
-from proxy.dialects.body import decoded, string_of
+from proxy.dialects.body import string_of
+from proxy.dialects.codings import decoded, partly_decoded
+from proxy.dialects.own_cost import UNTOLD, OwnCost
 from proxy.dialects.usage import Checked, read_usage
 from proxy.sse import Events, data_of
 
@@ -32,6 +33,7 @@ class _Streamed:
         self._usage: Usage | None = None
         self._is_last = False  # the usage came after all output so far
         self._problems: list[str] = []
+        self._own_cost = UNTOLD
         self._model = ""
         self._id = ""
         self._tier = ""
@@ -52,6 +54,8 @@ class _Streamed:
             final=final,
             suspect=self._usage is not None and bool(self._problems),
             suspect_reason="; ".join(self._problems),
+            own_cost=self._own_cost.nanos,
+            own_cost_problem=self._own_cost.problem,
             served_model=self._model,
             provider_id=self._id,
             service_tier=self._tier,
@@ -71,6 +75,8 @@ class _Streamed:
         ):
             self._problems.append("usage decreased")
             return
+        if checked.own_cost != UNTOLD or now != before:  # the same usage again takes no cost back
+            self._own_cost = checked.own_cost
         self._usage = now
 
     def _keep(self, event: bytes) -> None:
@@ -122,14 +128,15 @@ class ChunkMeter(_Streamed):
         tells_usage = b'"usage"' in event and not _is_null_usage(event)
         if tells_usage:
             data = parsed(data_of(event))
-            if data is not None and isinstance(data.get("usage"), Mapping):
+            told = _usage_in(data or {})
+            if data is not None and isinstance(told, Mapping):
                 self._note_names(data)
-                self._note_usage(read_usage(data["usage"]))
+                self._note_usage(read_usage(told))
                 self._is_last = not data.get("choices")
                 if data.get("choices") == []:
                     return True
-            elif data is not None and data.get("usage") is not None:
-                self._note_usage(read_usage(data["usage"]))
+            elif told is not None:
+                self._note_usage(read_usage(told))
         elif not self._id and not event.startswith(b":"):
             data = parsed(data_of(event))
             if data is not None:
@@ -205,7 +212,8 @@ class ResponseMeter(_Streamed):
         self._has_failed = self._has_failed or told.failed
         self._model, self._id, self._tier = told.served_model, told.provider_id, told.service_tier
         if told.usage is not None:
-            self._note_usage(Checked(told.usage, [told.suspect_reason] if told.suspect else []))
+            cost = OwnCost(told.own_cost, told.own_cost_problem)
+            self._note_usage(Checked(told.usage, [told.suspect_reason] if told.suspect else [], cost))
 
     def _text_in(self, data: Mapping[str, Any]) -> str:
         return string_of(data.get("delta")) if str(data.get("type", "")).endswith(".delta") else ""
@@ -250,7 +258,7 @@ class WholeMeter:
             plain = None
         if plain is None:
             # A coding that cannot be read, or a body cut in the middle of one: nothing of it can be told.
-            plain = partly_decoded(bytes(self._body), self._coding)
+            plain = partly_decoded(bytes(self._body), self._coding, limit_bytes=TEXT_CHARS_MAX)
             return Metered(readable=False, output_text=plain.decode("utf-8", "replace")[:TEXT_CHARS_MAX])
         if self._streams:
             meter = self._api.meter(self._reading, withhold_usage=False)
@@ -261,16 +269,6 @@ class WholeMeter:
         if answer is None:
             return Metered(output_text=plain.decode("utf-8", "replace")[:TEXT_CHARS_MAX])
         return self._api.meter_whole(answer)
-
-
-def partly_decoded(body: bytes, coding: str) -> bytes:
-    """As much as decodes of a gzip or deflate body that was cut."""
-    if coding not in ("gzip", "x-gzip", "deflate"):
-        return b""
-    try:
-        return zlib.decompressobj(47).decompress(body, TEXT_CHARS_MAX)
-    except zlib.error:
-        return b""
 
 
 def parsed(data: bytes) -> Mapping[str, Any] | None:
@@ -291,6 +289,12 @@ def _leniently(data: bytes) -> Mapping[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
+
+
+def _usage_in(data: Mapping[str, Any]) -> Any:
+    """Groq tells it one level down, also where nobody asked for it."""
+    told, groq = data.get("usage"), data.get("x_groq")
+    return groq.get("usage") if told is None and isinstance(groq, Mapping) else told
 
 
 def _is_null_usage(event: bytes) -> bool:

@@ -47,6 +47,13 @@ FINE_TUNED = {
     "ft:davinci-002": (12_000_000_000, 12_000_000_000, 12_000_000_000),
     "ft:babbage-002": (1_600_000_000, 1_600_000_000, 1_600_000_000),
 }
+# Anthropic's that cannot be told to stay in the United States. All later ones can, and then each token costs a
+# tenth more; searches do not. https://platform.claude.com/docs/en/manage-claude/data-residency
+NOT_IN_THE_US = (
+    *("claude-2", "claude-3", "claude-v1", "claude-opus-4-0", "claude-opus-4-1", "claude-opus-4-5"),
+    *("claude-sonnet-4-0", "claude-sonnet-4-5", "claude-haiku-4-5"),
+)
+NO_TOKENS = ("web_search", "file_search", "request", "message", "page", "annotated_page")
 AUDIO_SECONDS_MIN = {  # https://groq.com/pricing: each call is billed as ten seconds at least
     ("groq", "whisper-large-v3"): 10,
     ("groq", "whisper-large-v3-turbo"): 10,
@@ -71,6 +78,8 @@ def correct(provider: str, entry: dict[str, Any]) -> None:
             rates["cache_write_12h"] = 2 * rates["input"]
         if name in ONE_PRICE:
             rates.setdefault("output", rates["input"])
+    if provider == "anthropic" and not entry["id"].startswith(NOT_IN_THE_US):
+        _add_us(entry)
     if name in AUDIO_SECONDS_MIN:
         entry["audio_seconds_min"] = AUDIO_SECONDS_MIN[name]
 
@@ -81,6 +90,26 @@ def added(provider: str) -> Iterator[dict[str, Any]]:
         for name, (given, cached, written) in FINE_TUNED.items():
             rates = {"input": given, "cache_read": cached, "output": written}
             yield {"id": name, "prices": [{"from": None, "standard": {"rates": rates}}]}
+
+
+def _add_us(entry: dict[str, Any]) -> None:
+    for period in entry["prices"]:
+        for holder in (period, *period.get("windows", ())):
+            known = {"": holder["standard"], **holder.get("variants", {})}
+            made = {f"us-{tier}" if tier else "us": _dearer(tariff) for tier, tariff in known.items()}
+            holder["variants"] = {**holder.get("variants", {}), **made}
+
+
+def _dearer(tariff: dict[str, Any]) -> dict[str, Any]:
+    """By a tenth, whatever is billed by the token."""
+    rates = {
+        name: rate if name in NO_TOKENS else -(-rate * 11 // 10) for name, rate in tariff["rates"].items()
+    }
+    return {
+        **tariff,
+        "rates": rates,
+        **({"tiers": [*map(_dearer, tariff["tiers"])]} if "tiers" in tariff else {}),
+    }
 
 
 def _every_rates(entry: dict[str, Any]) -> Iterator[dict[str, int]]:

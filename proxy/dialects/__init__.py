@@ -6,6 +6,7 @@ from importlib import import_module
 from importlib.resources import files
 from typing import Literal, Protocol, runtime_checkable
 
+from pricing.money import Nanos
 from pricing.tokens import Prompt
 from pricing.usage import Usage
 from rules.call import Operation
@@ -35,6 +36,19 @@ class Media:
 
 
 @dataclass(frozen=True, slots=True)
+class Batch:
+    """Of a call that hands in many requests, to be done later. They stand in its body, or a line each in a file."""
+
+    endpoint: str  # what they are for, as a path
+    file_id: str = ""
+    body: bytes = field(default=b"", repr=False)
+
+
+Turn = Callable[[], tuple[str, ...]]
+"""What was said since the model last spoke: see `dialects/likeness.py`."""
+
+
+@dataclass(frozen=True, slots=True)
 class Reading:
     """What a peek into a request gives. The bytes themselves go on unread."""
 
@@ -48,11 +62,14 @@ class Reading:
     limit_names: tuple[str, ...] = ()  # the keys that set it
     batch_size: int = 1
     user: str = ""
+    category: str = ""  # what the body itself says the call is for
     service_tier: str = ""
     include_usage_asked: bool = False
     background: bool = False
     has_output: bool = True
     media: Media | None = None
+    batch: Batch | None = None
+    turn: Turn | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +80,8 @@ class Metered:
     final: bool = True  # False: output came after this usage, or with it, and the end of the answer did not
     suspect: bool = False
     suspect_reason: str = ""
+    own_cost: Nanos | None = None  # that the provider says it charges
+    own_cost_problem: str = ""  # why what it says cannot be true
     served_model: str = ""
     provider_id: str = ""
     service_tier: str = ""
@@ -125,6 +144,41 @@ class MediaApi(Api, Protocol):
         to its end."""
 
 
+@dataclass(frozen=True, slots=True)
+class BatchEnd:
+    """What a batch that has ended tells of itself."""
+
+    files: tuple[
+        str, ...
+    ]  # of its results, as paths: a line for each request; empty: one that cannot be asked for
+    answered: int | None  # requests that were done, and are billed; None: not told
+    usage: Usage | None = None  # of them all
+    is_whole: bool = False  # nothing but that usage is billed
+    served_model: str = ""
+
+
+@runtime_checkable
+class BatchApi(Api, Protocol):
+    """An API that takes many requests at once, and tells later what became of them."""
+
+    headers: tuple[tuple[str, str], ...]  # that are wanted of whoever asks after a batch
+
+    def input_path(self, path: str, file_id: str) -> str:
+        """Where a file of requests is read, beside the path of the batches; empty where that cannot be told."""
+
+    def inline(self, body: bytes, *, strict: bool) -> list[bytes]:
+        """The requests that stand in the body itself. Raises BadBody."""
+
+    def request(self, line: bytes, endpoint: str, *, strict: bool) -> tuple[str, bytes]:
+        """Path and body of one request. Raises BadBody."""
+
+    def end(self, answer: Mapping[str, object], path: str) -> BatchEnd | None:
+        """Of a batch as its provider tells of it; the path is that of the batches. None: it goes on."""
+
+    def answer(self, line: Mapping[str, object]) -> Mapping[str, object] | None:
+        """The whole answer in one line of the results. None: the request failed, and costs nothing."""
+
+
 def read_body(api: Api, body: bytes, content_type: str, *, strict: bool) -> Reading:
     """Raises BadBody."""
     if content_type[:10].lower() == "multipart/" and isinstance(api, MediaApi):
@@ -175,7 +229,7 @@ def check_of(dialect: Dialect) -> Check | None:
     return found
 
 
-_SHARED = ("body", "usage", "prompt", "media", "multipart")
+_SHARED = ("body", "codings", "usage", "prompt", "media", "multipart", "likeness")
 
 
 def names() -> list[str]:

@@ -6,13 +6,17 @@ from collections.abc import Mapping
 import orjson
 
 from proxy.dialects import Surface
+from proxy.dialects.anthropic_batches import MessageBatches
 from proxy.dialects.anthropic_messages import Messages
 from rules.call import Operation
 
-_METERED = {"messages": Surface("metered", Operation.LLM, Messages())}
+_METERED = {
+    "messages": Surface("metered", Operation.LLM, Messages()),
+    "messages/batches": Surface("metered", Operation.LLM, MessageBatches()),
+}
 _FREE_POST = re.compile(r"^(messages/count_tokens|messages/batches/[^/]+/cancel|files)$")
 # `chat/completions` is Anthropic's own translation of OpenAI's API: a provider of dialect openai meters it.
-_DEAR_POST = re.compile(r"^(messages/batches|complete|chat/completions|sessions(/.*)?)$")
+_DEAR_POST = re.compile(r"^(complete|chat/completions|sessions(/.*)?)$")
 _KNOWN = frozenset({"", "models", "files", "messages"})
 _READS = ("GET", "HEAD", "OPTIONS", "DELETE")
 

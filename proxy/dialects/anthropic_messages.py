@@ -6,8 +6,9 @@ from typing import Any
 from pricing.tokens import Image
 from proxy.dialects import BadBody, Metered, Reading
 from proxy.dialects.anthropic_stream import MessageMeter, text_of_block
-from proxy.dialects.anthropic_usage import read_usage, tier_of
+from proxy.dialects.anthropic_usage import read_usage, tier_in, tier_of
 from proxy.dialects.body import count, flag, json_object, listed, splice, string_of, text, value_of
+from proxy.dialects.likeness import turn_of
 from proxy.dialects.openai_chat import TOKENS_MAX, capped, output_limit
 from proxy.dialects.prompt import HEADER_CHARS_MAX, Gathered, picture_size
 
@@ -57,7 +58,8 @@ class Messages:
             output_tokens_max=None if limit is None else max(limit, budget),
             limit_names=names,
             user=_user(data),
-            service_tier="fast" if data.get("speed") == "fast" else text(data, "service_tier"),
+            service_tier=_tier(data),
+            turn=turn_of(messages, data.get("system"), body_bytes=len(body)),
         )
 
     def forward(self, body: bytes, reading: Reading) -> bytes:
@@ -94,6 +96,11 @@ class Messages:
 
 
 # -- the request ------------------------------------------------------------------------------------------------------
+
+
+def _tier(data: dict[str, Any]) -> str:
+    tier = "fast" if data.get("speed") == "fast" else text(data, "service_tier")
+    return tier_in(tier, data.get("inference_geo"))
 
 
 def _thinking_budget(data: dict[str, Any]) -> int:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from pricing.price import STANDARD, US
 from pricing.usage import Usage
 from proxy.dialects.body import string_of
 from proxy.dialects.usage import Checked, checked
@@ -40,12 +41,19 @@ def read_usage(block: Any) -> Checked | None:
 
 
 def tier_of(block: Any) -> str:
-    """The tier that the call is billed at. Fast mode is told apart from the tiers, and has a price of its own."""
+    """The tier that the call is billed at. Fast mode is told apart from the tiers, and has a price of its own; so has
+    work that stays in the United States."""
     if not isinstance(block, Mapping):
         return ""
-    if block.get("speed") == "fast":
-        return "fast"
-    return string_of(block.get("service_tier"))
+    tier = "fast" if block.get("speed") == "fast" else string_of(block.get("service_tier"))
+    return tier_in(tier, block.get("inference_geo"))
+
+
+def tier_in(tier: str, geo: Any) -> str:
+    """`us` and `us-fast` are the standard tier and fast mode, in the United States."""
+    if geo != "us":
+        return tier
+    return US if tier in STANDARD else f"{US}-{tier}"
 
 
 def _beside(iterations: Any) -> list[Mapping[str, Any]]:

@@ -2,7 +2,6 @@
 
 import json
 import re
-import zlib
 from collections import Counter
 from typing import Any, NoReturn
 
@@ -11,42 +10,6 @@ import orjson
 from proxy.dialects import BadBody
 
 STRICT_BYTES_ALWAYS = 16_384  # up to here doubled keys are always looked for
-_CODINGS = {"gzip": 31, "x-gzip": 31, "deflate": 47}
-
-
-def decoded(body: bytes, coding: str, *, limit_bytes: int) -> bytes | None:
-    """A bounded plain copy of a coded body. None for codings that are not read, and for what does not decode.
-
-    Raises BadBody where it grows beyond the limit."""
-    if coding in ("", "identity"):
-        return body
-    bits = _CODINGS.get(coding)
-    if bits is None:
-        return None
-    for window in (bits, -15) if coding == "deflate" else (bits,):
-        try:
-            plain = _inflated(body, window, limit_bytes)
-        except zlib.error:
-            continue
-        if plain is not None and len(plain) > limit_bytes:
-            raise BadBody("the body is larger than the limit once it is decoded", code="body_too_large")
-        return plain
-    return None
-
-
-def _inflated(body: bytes, window: int, limit_bytes: int) -> bytes | None:
-    """Of gzip every member, as its readers do; no more than a byte over the limit. None for a body that was cut."""
-    plain = b""
-    while True:
-        stream = zlib.decompressobj(window)
-        plain += stream.decompress(body, limit_bytes + 1 - len(plain))
-        if len(plain) > limit_bytes:
-            return plain
-        if not stream.eof:
-            return None
-        body = stream.unused_data
-        if not body or window != _CODINGS["gzip"]:
-            return plain
 
 
 def json_object(body: bytes, *, strict: bool) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from proxy.dialects import BadBody, Metered, Reading
 from proxy.dialects.body import json_object, splice, text, value_of
 from proxy.dialects.gemini_stream import GeminiMeter, metered_answer
 from proxy.dialects.gemini_usage import tier_named
+from proxy.dialects.likeness import turn_of
 from proxy.dialects.prompt import HEADER_CHARS_MAX, Gathered, picture_size
 
 TOKENS_MAX = 1 << 31
@@ -66,6 +67,7 @@ class GenerateContent:
             output_tokens_max=limit or None,  # 0 is how "not set" may be written
             limit_names=() if limit is None else (spelled(config, LIMIT) or LIMIT,),
             service_tier=_tier(data),
+            turn=turn_of(several(data, "contents"), instruction, body_bytes=len(body)),
         )
 
     def forward(self, body: bytes, reading: Reading) -> bytes:

@@ -8,10 +8,12 @@ from pricing.usage import Usage
 from proxy.dialects import Metered
 from proxy.dialects.body import json_text, string_of
 from proxy.dialects.gemini_usage import read_usage, tier_of
+from proxy.dialects.media import Elided
 from proxy.meter import TEXT_CHARS_MAX, parsed
 from proxy.sse import Events, data_of
 
-PIECE_BYTES_MAX = 8 << 20  # pictures come whole, in one piece of the stream
+PIECE_BYTES_MAX = 8 << 20  # pictures come whole, in one piece of the stream, and are left out
+RUN_BYTES_MAX = 65_536  # of what is not left out: no model writes as much without a space
 SEARCHES_MAX = 1_000
 PICTURE_TOKENS = 1_290
 _SPACE = b" \t\r\n"
@@ -26,11 +28,13 @@ class GeminiMeter:
         self._asked = candidates
         self._begun = b""
         self._cutter: Events | Objects | None = None
+        self._elided = Elided(RUN_BYTES_MAX)
         self._state = _State(model)
 
     def feed(self, piece: bytes) -> bytes:
+        read = self._elided.feed(piece)
         if self._cutter is None:
-            self._begun += piece
+            self._begun += read
             first = self._begun.lstrip(_SPACE)[:1]
             if not first:
                 self._begun = b""  # only space so far
@@ -39,7 +43,7 @@ class GeminiMeter:
             self._take(self._cutter.feed(self._begun))
             self._begun = b""
         else:
-            self._take(self._cutter.feed(piece))
+            self._take(self._cutter.feed(read))
         return piece
 
     def end(self) -> bytes:

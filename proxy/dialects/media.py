@@ -6,7 +6,8 @@ from typing import Any
 
 from pricing.usage import Usage
 from proxy.dialects import BadBody, MediaApi, Metered, Reading
-from proxy.dialects.body import decoded, written
+from proxy.dialects.body import written
+from proxy.dialects.codings import decoded
 from proxy.dialects.usage import Checked
 from proxy.meter import TEXT_CHARS_MAX, parsed
 from proxy.sse import Events, data_of
@@ -25,6 +26,8 @@ def metered_of(checked: Checked | None, answer: Mapping[str, Any]) -> Metered:
         usage=None if checked is None else checked.usage,
         suspect=checked is not None and bool(checked.problems),
         suspect_reason="" if checked is None else "; ".join(checked.problems),
+        own_cost=None if checked is None else checked.own_cost.nanos,
+        own_cost_problem="" if checked is None else checked.own_cost.problem,
         complete=True,
         failed=answer.get("error") is not None,
     )
@@ -33,7 +36,8 @@ def metered_of(checked: Checked | None, answer: Mapping[str, Any]) -> Metered:
 class Elided:
     """Bytes with every long unbroken run cut short, wherever the network cut them."""
 
-    def __init__(self) -> None:
+    def __init__(self, run_bytes_max: int = RUN_BYTES_MAX) -> None:
+        self._run_bytes_max = run_bytes_max
         self._run = 0
         self.left_out = 0  # bytes so far
 
@@ -43,7 +47,7 @@ class Elided:
         for match in _RUN.finditer(piece):
             start, end = match.span()
             before = self._run if start == 0 else 0
-            keep = min(end - start, max(0, RUN_BYTES_MAX - before))
+            keep = min(end - start, max(0, self._run_bytes_max - before))
             self.left_out += end - start - keep
             self._run = before + end - start
             kept.append(piece[at : start + keep])

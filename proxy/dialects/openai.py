@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import orjson
 
 from proxy.dialects import Surface, openai_audio, openai_images
+from proxy.dialects.openai_batches import Batches
 from proxy.dialects.openai_chat import ChatCompletions
 from proxy.dialects.openai_completions import Completions
 from proxy.dialects.openai_embeddings import Embeddings
@@ -24,11 +25,12 @@ _METERED = {
     "audio/speech": Surface("metered", Operation.AUDIO, openai_audio.SPEECH),
     "audio/transcriptions": Surface("metered", Operation.AUDIO, openai_audio.TRANSCRIPTIONS),
     "audio/translations": Surface("metered", Operation.AUDIO, openai_audio.TRANSLATIONS),
+    "batches": Surface("metered", Operation.LLM, Batches()),
 }
 _MODERATIONS = Surface("free", Operation.OTHER, Moderations())
 # Ids of plain letters only: an escaped "?" or space must not make a metered path look like one of these.
 _FREE_POST = re.compile(
-    r"responses/input_tokens|responses/[\w-]+/cancel|chat/completions/[\w-]+|conversations(/[\w-]+(/items)?)?|files"
+    r"responses/input_tokens|(responses|batches)/[\w-]+/cancel|chat/completions/[\w-]+|conversations(/[\w-]+(/items)?)?|files"
     r"|uploads(/[\w-]+/(parts|complete|cancel))?",
     re.ASCII,
 )

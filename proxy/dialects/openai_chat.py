@@ -6,6 +6,7 @@ from typing import Any
 
 from proxy.dialects import BadBody, Metered, Reading
 from proxy.dialects.body import count, flag, json_object, listed, splice, string_of, text, value_of, written
+from proxy.dialects.likeness import turn_of
 from proxy.dialects.prompt import Gathered, compact
 from proxy.dialects.usage import read_usage
 from proxy.meter import ChunkMeter
@@ -45,8 +46,10 @@ class ChatCompletions:
             output_tokens_beside=_predicted(data.get("prediction")),
             limit_names=names,
             user=_user(data),
+            category=category_in(data),
             service_tier=text(data, "service_tier"),
             include_usage_asked=asks_usage(data),
+            turn=turn_of(messages, body_bytes=len(body)),
         )
 
     def forward(self, body: bytes, reading: Reading) -> bytes:
@@ -84,6 +87,12 @@ def output_limit(data: dict[str, Any], names: tuple[str, ...]) -> tuple[int | No
     }
     own = [given[name] for name in names if name in given]
     return max(given.values()) if own and all(own) else None, tuple(given)
+
+
+def category_in(data: dict[str, Any]) -> str:
+    """Of the metadata, which callers fill as they like."""
+    metadata = data.get("metadata")
+    return string_of(metadata.get("category")) if isinstance(metadata, dict) else ""
 
 
 def _predicted(prediction: Any) -> int:
@@ -132,6 +141,8 @@ def metered_choices(answer: Mapping[str, Any], text_of: Any) -> Metered:
         usage=None if checked is None else checked.usage,
         suspect=checked is not None and bool(checked.problems),
         suspect_reason="" if checked is None else "; ".join(checked.problems),
+        own_cost=None if checked is None else checked.own_cost.nanos,
+        own_cost_problem="" if checked is None else checked.own_cost.problem,
         served_model=string_of(answer.get("model")),
         provider_id=string_of(answer.get("id")),
         service_tier=string_of(answer.get("service_tier")),

@@ -5,9 +5,10 @@ from dataclasses import replace
 from typing import Any
 
 from pricing.usage import Usage
-from proxy.dialects import Metered, Reading
+from proxy.dialects import Metered, Reading, Turn
 from proxy.dialects.body import flag, json_object, listed, string_of, text
-from proxy.dialects.openai_chat import capped, output_limit
+from proxy.dialects.likeness import turn_of
+from proxy.dialects.openai_chat import capped, category_in, output_limit
 from proxy.dialects.prompt import Gathered
 from proxy.dialects.usage import read_usage
 from proxy.meter import ResponseMeter
@@ -39,8 +40,10 @@ class Responses:
             output_tokens_max=limit,
             limit_names=names,
             user=text(data, "safety_identifier") or text(data, "user"),
+            category=category_in(data),
             service_tier=text(data, "service_tier"),
             background=flag(data, "background"),
+            turn=_turn(data, len(body)),
         )
 
     def forward(self, body: bytes, reading: Reading) -> bytes:
@@ -59,6 +62,8 @@ class Responses:
             usage=None if checked is None else _searched(checked.usage, answer.get("output")),
             suspect=checked is not None and bool(checked.problems),
             suspect_reason="" if checked is None else "; ".join(checked.problems),
+            own_cost=None if checked is None else checked.own_cost.nanos,
+            own_cost_problem="" if checked is None else checked.own_cost.problem,
             served_model=string_of(answer.get("model")),
             provider_id=string_of(answer.get("id")),
             service_tier=string_of(answer.get("service_tier")),
@@ -66,6 +71,13 @@ class Responses:
             failed=answer.get("status") == "failed",
             output_text=_output_text(answer.get("output")) if missing else "",
         )
+
+
+def _turn(data: dict[str, Any], body_bytes: int) -> Turn:
+    given = data.get("input")
+    items = given if isinstance(given, list) else [given] if given else []
+    before = (data.get(name) for name in ("instructions", *_ELSEWHERE))
+    return turn_of(items, *before, body_bytes=body_bytes)
 
 
 def _walk_input(gathered: Gathered, given: Any) -> None:

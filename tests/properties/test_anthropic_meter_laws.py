@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from proxy.dialects import Metered
 from proxy.dialects.anthropic_messages import Messages
 
-RECORDINGS = Path(__file__).parents[1] / "recordings"
-STREAMS = sorted(path.name for path in RECORDINGS.glob("anthropic_*.txt"))
+RECORDINGS = Path(__file__).parents[1] / "recordings" / "anthropic"
+STREAMS = sorted(path.name for path in RECORDINGS.glob("*.sse"))
 API = Messages()
 READING = API.read(b'{"model":"m","max_tokens":9,"stream":true,"messages":[]}')
 quick = settings(max_examples=150, deadline=None)

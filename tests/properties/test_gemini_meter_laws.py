@@ -13,8 +13,13 @@ from proxy.dialects.gemini_content import GenerateContent
 from proxy.dialects.gemini_stream import GeminiMeter, Objects
 from proxy.dialects.gemini_usage import read_usage
 
-RECORDINGS = Path(__file__).parents[1] / "recordings"
-STREAMS = sorted(path.name for kind in ("events", "array") for path in RECORDINGS.glob(f"gemini_{kind}*"))
+RECORDINGS = Path(__file__).parents[1] / "recordings" / "gemini"
+STREAMS = sorted(
+    path.name
+    for kind in ("events", "array")
+    for path in RECORDINGS.glob(f"{kind}*")
+    if not path.name.endswith(".expected.json")
+)
 CUTS = st.lists(st.integers(0, 1 << 16), max_size=30)
 quick = settings(max_examples=150, deadline=None)
 
@@ -37,7 +42,7 @@ def metered(pieces: list[bytes], *, ended: bool = True, candidates: int = 1) -> 
 
 
 def test_there_are_recordings_in_both_framings() -> None:
-    assert {name.split("_")[1].partition(".")[0] for name in STREAMS} == {"events", "array"}
+    assert {name.partition(".")[0].partition("_")[0] for name in STREAMS} == {"events", "array"}
 
 
 @quick

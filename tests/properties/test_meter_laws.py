@@ -12,15 +12,19 @@ from proxy.dialects import Api, Meter, Metered
 from proxy.dialects.openai import DIALECT
 from proxy.sse import Events
 
-RECORDINGS = Path(__file__).parents[1] / "recordings"
-STREAMS = sorted(path.name for path in RECORDINGS.glob("*_stream*.txt"))
+RECORDINGS = Path(__file__).parents[1] / "recordings" / "openai"
+STREAMS = sorted(path.name for path in RECORDINGS.glob("*_stream*.sse"))
 WITH_EXTRA_CHUNK = [
-    "chat_stream_azure.txt",
-    "chat_stream_choices.txt",
-    "chat_stream_crlf.txt",
-    "chat_stream_ping.txt",
-    "chat_stream_usage.txt",
-    "completions_stream.txt",
+    "chat_stream_azure.sse",
+    "chat_stream_choices.sse",
+    "chat_stream_crlf.sse",
+    "chat_stream_groq_usage.sse",
+    "chat_stream_ollama.sse",
+    "chat_stream_ping.sse",
+    "chat_stream_usage.sse",
+    "chat_stream_vllm.sse",
+    "chat_stream_xai.sse",
+    "completions_stream.sse",
 ]
 quick = settings(max_examples=150, deadline=None)
 

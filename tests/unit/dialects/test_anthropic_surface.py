@@ -24,7 +24,6 @@ FREE = [
     ("OPTIONS", "/v1/messages"),
 ]
 DEAR = [
-    "/v1/messages/batches",
     "/v1/complete",
     "/v1/chat/completions",
     "/v1/sessions",
@@ -56,6 +55,14 @@ def test_messages_are_metered_however_the_path_is_written(path: str) -> None:
     assert (surface.kind, surface.operation) == ("metered", Operation.LLM)
     assert surface.api is not None
     assert surface.api.name == "messages"
+
+
+def test_batches_of_messages_are_metered() -> None:
+    surface = DIALECT.surface("POST", "/v1/messages/batches")
+
+    assert surface.kind == "metered"
+    assert surface.api is not None
+    assert surface.api.name == "message_batches"
 
 
 @pytest.mark.parametrize(("method", "path"), FREE)

@@ -10,10 +10,10 @@ from pricing.usage import Usage
 from proxy.dialects import Metered
 from proxy.dialects.anthropic_messages import Messages
 from proxy.dialects.anthropic_stream import MessageMeter
-from proxy.dialects.anthropic_usage import read_usage
+from proxy.dialects.anthropic_usage import read_usage, tier_of
 
 API = Messages()
-RECORDINGS = Path(__file__).parents[2] / "recordings"
+RECORDINGS = Path(__file__).parents[2] / "recordings" / "anthropic"
 
 
 def streamed(stream: bytes) -> Metered:
@@ -45,46 +45,14 @@ BEGUN = start(input_tokens=10, output_tokens=1)
 # -- whole messages -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("name", "model", "tier", "usage"),
-    [
-        ("text", "claude-sonnet-4-6", "standard", Usage(24, output_tokens=15)),
-        (
-            "cache",
-            "claude-opus-4-8",
-            "standard",
-            Usage(
-                19707,
-                cache_read_tokens=18200,
-                cache_write_tokens=300,
-                cache_write_1h_tokens=1200,
-                output_tokens=4,
-            ),
-        ),
-        ("thinking_tools", "claude-opus-4-8", "fast", Usage(412, output_tokens=286, reasoning_tokens=231)),
-        ("search", "claude-sonnet-4-6", "standard", Usage(6039, output_tokens=931, web_searches=2)),
-        ("compaction", "claude-opus-4-8", "standard", Usage(203_000, output_tokens=4500)),
-    ],
-)
-def test_a_whole_message_tells_its_usage_and_names(name: str, model: str, tier: str, usage: Usage) -> None:
-    answer = json.loads((RECORDINGS / f"anthropic_{name}.json").read_bytes())
-
-    told = API.meter_whole(answer)
-
-    assert (told.usage, told.served_model, told.service_tier) == (usage, model, tier)
-    assert told.provider_id == answer["id"]
-    assert (told.complete, told.final, told.suspect, told.failed) == (True, True, False, False)
-    assert told.output_text == ""
-
-
 def test_an_error_is_told_as_one() -> None:
-    told = API.meter_whole(json.loads((RECORDINGS / "anthropic_error.json").read_bytes()))
+    told = API.meter_whole(json.loads((RECORDINGS / "error.json").read_bytes()))
 
     assert (told.failed, told.usage) == (True, None)
 
 
 def test_a_message_without_usage_keeps_its_words() -> None:
-    answer = json.loads((RECORDINGS / "anthropic_thinking_tools.json").read_bytes())
+    answer = json.loads((RECORDINGS / "thinking_tools.json").read_bytes())
     del answer["usage"]
 
     told = API.meter_whole(answer)
@@ -159,44 +127,17 @@ def test_cache_writes_are_split_by_how_long_they_are_kept(by_kind: Any, short: i
 
 
 @pytest.mark.parametrize(
-    ("name", "id_", "usage"),
-    [
-        ("text", "msg_01Sa3EwRt5Yu", Usage(25, output_tokens=9)),
-        (
-            "tools",
-            "msg_01Tj8UxLd2Wn",
-            Usage(
-                2616,
-                cache_read_tokens=2048,
-                cache_write_1h_tokens=96,
-                output_tokens=89,
-                reasoning_tokens=40,
-            ),
-        ),
-        ("search", "msg_01Uv6KcRs9Qb", Usage(10_682, output_tokens=510, web_searches=1)),
-        ("crlf", "msg_01Yr2LpNa6Cf", Usage(11, output_tokens=5)),
-    ],
-)
-def test_a_streamed_message_tells_its_usage_at_its_end(name: str, id_: str, usage: Usage) -> None:
-    told = streamed((RECORDINGS / f"anthropic_{name}.txt").read_bytes())
-
-    assert (told.usage, told.provider_id, told.service_tier) == (usage, id_, "standard")
-    assert (told.complete, told.final, told.suspect, told.failed) == (True, True, False, False)
-    assert told.output_text == ""
-
-
-@pytest.mark.parametrize(
     ("name", "failed", "words"), [("error", True, "Hello"), ("cut", False, "Hello, how")]
 )
 def test_a_stream_that_breaks_off_tells_what_was_written(name: str, failed: bool, words: str) -> None:
-    told = streamed((RECORDINGS / f"anthropic_{name}.txt").read_bytes())
+    told = streamed((RECORDINGS / f"{name}.sse").read_bytes())
 
     assert (told.complete, told.final, told.failed, told.output_text) == (False, False, failed, words)
     assert told.usage == Usage(25, output_tokens=1)
 
 
 def test_text_thinking_and_arguments_are_all_output() -> None:
-    stream = (RECORDINGS / "anthropic_tools.txt").read_bytes().partition(b"event: message_delta")[0]
+    stream = (RECORDINGS / "tools.sse").read_bytes().partition(b"event: message_delta")[0]
 
     assert streamed(stream).output_text == 'A train, then.I look it up.find_train{"to": "Ulm"}'
 
@@ -271,3 +212,38 @@ def test_usage_that_is_no_object_is_told(usage: Any) -> None:
 
     assert told.suspect
     assert "not an object" in told.suspect_reason
+
+
+# -- where it was done ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("block", "tier"),
+    [
+        ({"service_tier": "standard", "inference_geo": "us"}, "us"),
+        ({"inference_geo": "us"}, "us"),
+        ({"service_tier": "batch", "inference_geo": "us"}, "us-batch"),
+        ({"service_tier": "standard", "speed": "fast", "inference_geo": "us"}, "us-fast"),
+        ({"service_tier": "standard", "inference_geo": "global"}, "standard"),
+        ({"service_tier": "standard", "inference_geo": "not_available"}, "standard"),
+        ({"service_tier": "standard", "inference_geo": None}, "standard"),
+        ({"service_tier": "standard", "inference_geo": ["us"]}, "standard"),
+    ],
+)
+def test_work_that_stays_in_the_united_states_has_a_tier_of_its_own(block: dict[str, Any], tier: str) -> None:
+    assert tier_of(block) == tier
+
+
+@pytest.mark.parametrize(
+    ("asked", "tier"),
+    [
+        ({"inference_geo": "us"}, "us"),
+        ({"inference_geo": "us", "service_tier": "auto"}, "us"),
+        ({"inference_geo": "us", "speed": "fast"}, "us-fast"),
+        ({"inference_geo": "global"}, ""),
+    ],
+)
+def test_a_call_that_asks_for_it_is_estimated_so(asked: dict[str, str], tier: str) -> None:
+    body = {"model": "claude-opus-4-8", "max_tokens": 9, "messages": [], **asked}
+
+    assert API.read(json.dumps(body).encode()).service_tier == tier

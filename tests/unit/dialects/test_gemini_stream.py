@@ -13,7 +13,7 @@ from proxy.dialects.gemini_content import GenerateContent
 from proxy.dialects.gemini_stream import PICTURE_TOKENS, PIECE_BYTES_MAX, GeminiMeter, Objects
 from proxy.meter import WholeMeter
 
-RECORDINGS = Path(__file__).parents[2] / "recordings"
+RECORDINGS = Path(__file__).parents[2] / "recordings" / "gemini"
 API = GenerateContent("gemini-2.5-flash", stream=True)
 USAGE = {"promptTokenCount": 9, "candidatesTokenCount": 2, "totalTokenCount": 11}
 
@@ -51,7 +51,7 @@ def events(*pieces: dict[str, Any]) -> bytes:
 
 
 def test_the_last_usage_of_a_stream_stands_with_its_thoughts() -> None:
-    result = recorded("gemini_events.txt")
+    result = recorded("events.sse")
 
     assert result == Metered(
         usage=Usage(input_tokens=9, output_tokens=40, reasoning_tokens=31),
@@ -62,9 +62,7 @@ def test_the_last_usage_of_a_stream_stands_with_its_thoughts() -> None:
 
 
 def test_thoughts_that_only_the_total_tells_are_charged() -> None:
-    assert recorded("gemini_events_total.txt").usage == Usage(
-        input_tokens=9, output_tokens=94, reasoning_tokens=93
-    )
+    assert recorded("events_total.sse").usage == Usage(input_tokens=9, output_tokens=94, reasoning_tokens=93)
 
 
 @pytest.mark.parametrize(
@@ -72,15 +70,13 @@ def test_thoughts_that_only_the_total_tells_are_charged() -> None:
     [("gemini-2.5-flash", 1), ("gemini-3-flash-preview", 2), ("gemini-flash-latest", 2)],
 )
 def test_searches_are_counted_as_their_model_bills_them(model: str, searches: int) -> None:
-    stream = (
-        (RECORDINGS / "gemini_events_search.txt").read_bytes().replace(b"gemini-2.5-flash", model.encode())
-    )
+    stream = (RECORDINGS / "events_search.sse").read_bytes().replace(b"gemini-2.5-flash", model.encode())
 
     assert streamed(stream).usage == Usage(input_tokens=112, output_tokens=5, web_searches=searches)
 
 
 def test_a_stream_is_complete_when_as_many_candidates_as_asked_for_have_finished() -> None:
-    stream = (RECORDINGS / "gemini_events_candidates.txt").read_bytes()
+    stream = (RECORDINGS / "events_candidates.sse").read_bytes()
     three = b"".join(line + b"\r\n\r\n" for line in stream.split(b"\r\n\r\n")[:3])
 
     assert not streamed(three, candidates=2, ended=False).complete
@@ -131,13 +127,13 @@ def test_a_stream_that_broke_off_shows_what_passed_and_its_usage_is_not_final() 
 
 
 def test_without_usage_what_passed_is_shown() -> None:
-    result = recorded("gemini_events_no_usage.txt")
+    result = recorded("events_no_usage.sse")
 
     assert (result.usage, result.complete, result.output_text) == (None, True, "Untold words")
 
 
 def test_output_that_came_after_the_usage_makes_it_not_final() -> None:
-    result = recorded("gemini_events_stale_usage.txt")
+    result = recorded("events_stale_usage.sse")
 
     assert (result.complete, result.final, result.output_text) == (True, False, "Told and untold words")
 
@@ -151,7 +147,7 @@ def test_a_usage_that_shrinks_is_suspect_and_the_larger_one_stands() -> None:
     assert result.usage == Usage(input_tokens=9, output_tokens=2)
 
 
-@pytest.mark.parametrize("name", ["gemini_events_error.txt", "gemini_array_error.json"])
+@pytest.mark.parametrize("name", ["events_error.sse", "array_error.json"])
 def test_an_error_in_the_stream_fails_it(name: str) -> None:
     result = recorded(name)
 
@@ -167,7 +163,7 @@ def test_an_error_without_any_framing_fails_it_too() -> None:
 
 
 def test_a_refused_prompt_is_complete_and_costs_its_input() -> None:
-    result = recorded("gemini_events_blocked.txt")
+    result = recorded("events_blocked.sse")
 
     assert (result.usage, result.complete, result.final) == (Usage(input_tokens=20), True, True)
 
@@ -192,14 +188,14 @@ def test_calls_and_code_are_output() -> None:
 
 
 def test_an_array_tells_the_same_as_events() -> None:
-    result = recorded("gemini_array.json")
+    result = recorded("array.json")
 
     assert result.usage == Usage(input_tokens=50, output_tokens=22, reasoning_tokens=8)
     assert (result.complete, result.final, result.provider_id) == (True, True, "resp-1")
 
 
 def test_an_array_that_broke_off_within_an_object_shows_what_came_before() -> None:
-    stream = (RECORDINGS / "gemini_array.json").read_bytes()
+    stream = (RECORDINGS / "array.json").read_bytes()
     at = stream.index(b'"finishReason"')
 
     result = streamed(stream[:at])
@@ -228,10 +224,13 @@ def test_an_object_too_large_to_keep_is_left_out_and_what_follows_is_read() -> N
     assert cutter.gave_up
 
 
-def test_a_large_picture_is_read_with_its_usage() -> None:
+def test_a_picture_of_any_size_is_read_over_to_its_usage() -> None:
     data = {
         "candidates": [
-            {"content": {"parts": [{"inlineData": {"data": "A" * (3 << 20)}}]}, "finishReason": "STOP"}
+            {
+                "content": {"parts": [{"inlineData": {"data": "A" * (PIECE_BYTES_MAX + 1)}}]},
+                "finishReason": "STOP",
+            }
         ]
     }
     whole = {**data, "usageMetadata": USAGE}
@@ -248,7 +247,7 @@ def test_a_large_picture_is_read_with_its_usage() -> None:
 
 
 def test_a_whole_answer_tells_its_classes_its_model_and_its_tier() -> None:
-    result = API.meter_whole(json.loads((RECORDINGS / "gemini_whole.json").read_bytes()))
+    result = API.meter_whole(json.loads((RECORDINGS / "whole.json").read_bytes()))
 
     assert result == Metered(
         usage=Usage(
@@ -269,12 +268,12 @@ def test_a_whole_answer_tells_its_classes_its_model_and_its_tier() -> None:
 
 
 def test_embeddings_tell_no_usage() -> None:
-    result = API.meter_whole(json.loads((RECORDINGS / "gemini_embeddings.json").read_bytes()))
+    result = API.meter_whole(json.loads((RECORDINGS / "embeddings.json").read_bytes()))
 
     assert (result.usage, result.complete, result.output_text) == (None, True, "")
 
 
-@pytest.mark.parametrize("name", ["gemini_events.txt", "gemini_array.json"])
+@pytest.mark.parametrize("name", ["events.sse", "array.json"])
 def test_a_stream_that_came_compressed_is_read_at_its_end(name: str) -> None:
     stream = (RECORDINGS / name).read_bytes()
     meter = WholeMeter(API, API.read(b'{"contents":[]}'), coding="gzip", streams=True)

@@ -17,7 +17,7 @@ from proxy.dialects.media import MediaMeter
 from proxy.dialects.openai_audio import SPEECH, TRANSCRIPTIONS, TRANSLATIONS, heard, wav_seconds
 from proxy.dialects.openai_moderations import Moderations
 
-RECORDINGS = Path(__file__).parents[2] / "recordings"
+RECORDINGS = Path(__file__).parents[2] / "recordings" / "openai"
 FORM = "multipart/form-data; boundary=XX"
 
 
@@ -125,7 +125,7 @@ def test_sound_without_an_end_is_not_complete() -> None:
 @pytest.mark.parametrize("cut", [0, 1, 50])
 def test_a_speech_stream_tells_its_tokens_and_keeps_its_characters(cut: int) -> None:
     found = streamed(
-        SPEECH, speak("word word", stream_format="sse"), recorded("audio_speech_events.txt"), cut
+        SPEECH, speak("word word", stream_format="sse"), recorded("audio_speech_events.sse"), cut
     )
 
     assert found.usage == Usage(input_tokens=14, output_tokens=101, output_audio_tokens=101, characters=9)
@@ -133,7 +133,7 @@ def test_a_speech_stream_tells_its_tokens_and_keeps_its_characters(cut: int) -> 
 
 
 def test_a_speech_stream_without_usage_is_measured_by_its_sound() -> None:
-    events = recorded("audio_speech_events.txt").split(b"data: ")
+    events = recorded("audio_speech_events.sse").split(b"data: ")
     found = streamed(SPEECH, speak(stream_format="sse"), b"data: ".join(events[:-1]))
 
     assert found.usage is None
@@ -233,7 +233,7 @@ def test_text_without_usage_is_as_long_as_it_shows(text: str, seconds: int, codi
 
 @pytest.mark.parametrize("cut", [0, 1, 50])
 def test_a_transcript_stream_is_told_by_its_last_event(cut: int) -> None:
-    found = streamed(TRANSCRIPTIONS, listen(), recorded("audio_events.txt"), cut)
+    found = streamed(TRANSCRIPTIONS, listen(), recorded("audio_events.sse"), cut)
 
     assert found.usage == Usage(input_tokens=14, input_audio_tokens=10, output_tokens=45)
     assert (found.complete, found.final) == (True, True)
@@ -243,7 +243,7 @@ def test_a_transcript_stream_that_breaks_off_keeps_its_words() -> None:
     found = streamed(
         TRANSCRIPTIONS,
         listen(),
-        recorded("audio_events.txt").split(b'data: {"type": "transcript.text.done')[0],
+        recorded("audio_events.sse").split(b'data: {"type": "transcript.text.done')[0],
     )
 
     assert (found.usage, found.complete, found.output_text) == (None, False, "word word word")

@@ -21,7 +21,7 @@ from proxy.dialects.openai_images import (
     Images,
 )
 
-RECORDINGS = Path(__file__).parents[2] / "recordings"
+RECORDINGS = Path(__file__).parents[2] / "recordings" / "openai"
 FORM = "multipart/form-data; boundary=XX"
 
 
@@ -182,7 +182,7 @@ def test_an_answer_that_is_cut_is_not_complete_and_its_pictures_were_made() -> N
 
 
 @pytest.mark.parametrize("cut", [0, 1, 33, 4_096])
-@pytest.mark.parametrize("name", ["images_events.txt", "images_edit_events.txt"])
+@pytest.mark.parametrize("name", ["images_events.sse", "images_edit_events.sse"])
 def test_a_stream_is_told_by_its_last_event_however_it_is_cut(name: str, cut: int) -> None:
     found = streamed(recorded(name), cut=cut)
 
@@ -202,7 +202,7 @@ def test_no_long_answer_is_kept_whole() -> None:
 
 
 def test_each_picture_of_a_stream_tells_of_itself() -> None:
-    events = recorded("images_events.txt")
+    events = recorded("images_events.sse")
     two = streamed(events + events, ask(stream=True, n=2), ended=False)
 
     assert two.usage is not None
@@ -211,9 +211,9 @@ def test_each_picture_of_a_stream_tells_of_itself() -> None:
 
 
 def test_a_stream_that_fails_or_is_cut_is_not_complete() -> None:
-    assert streamed(recorded("images_events_error.txt")).failed
-    assert not streamed(recorded("images_events_error.txt")).complete
-    assert not streamed(recorded("images_events.txt")[:-30], ended=False).complete
+    assert streamed(recorded("images_events_error.sse")).failed
+    assert not streamed(recorded("images_events_error.sse")).complete
+    assert not streamed(recorded("images_events.sse")[:-30], ended=False).complete
 
 
 # -- pictures left out ------------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ METERED = [
     ("audio/speech", "speech", Operation.AUDIO),
     ("audio/transcriptions", "transcriptions", Operation.AUDIO),
     ("audio/translations", "translations", Operation.AUDIO),
+    ("batches", "batches", Operation.LLM),
 ]
 FREE = [
     ("GET", "/v1/models"),
@@ -43,12 +44,12 @@ FREE = [
     ("POST", "/v1/uploads"),
     ("POST", "/v1/uploads/upload_1/parts"),
     ("GET", "/v1/batches/batch_1"),
+    ("POST", "/v1/batches/batch_1/cancel"),
     ("GET", "/v1/fine_tuning/jobs"),
 ]
 DEAR = [
     ("/v1/images/upscales", Operation.IMAGE),
     ("/v1/audio/voices", Operation.AUDIO),
-    ("/v1/batches", Operation.OTHER),
     ("/v1/fine_tuning/jobs", Operation.OTHER),
     ("/v1/videos", Operation.OTHER),
     ("/v1/realtime/sessions", Operation.OTHER),

@@ -89,6 +89,46 @@ def chat(inputs: Any, outputs: Any, **more: Any) -> dict[str, Any]:
             ),
             id="cache writes by time to live",
         ),
+        pytest.param(
+            {
+                "input_tokens": 900,
+                "output_tokens": 50,
+                "input_token_details": {
+                    "text_tokens": 100,
+                    "audio_tokens": 500,
+                    "image_tokens": 300,
+                    "cached_tokens": 640,
+                    "cached_tokens_details": {"text_tokens": 64, "audio_tokens": 448, "image_tokens": 128},
+                },
+            },
+            Usage(
+                input_tokens=900,
+                output_tokens=50,
+                cache_read_tokens=640,
+                cache_read_audio_tokens=448,
+                cache_read_image_tokens=128,
+                input_audio_tokens=500,
+                input_image_tokens=300,
+            ),
+            id="cached sound and pictures (gpt-realtime, gpt-image)",
+        ),
+        pytest.param(
+            chat(33, 10, total_tokens=43, citation_tokens=20, reasoning_tokens=70, num_search_queries=3),
+            Usage(
+                input_tokens=33, output_tokens=100, reasoning_tokens=70, citation_tokens=20, web_searches=3
+            ),
+            id="quotations, thinking and searches beside the completion (Perplexity)",
+        ),
+        pytest.param(
+            chat(33, 10, total_tokens=133, citation_tokens=20, reasoning_tokens=70),
+            Usage(input_tokens=33, output_tokens=100, reasoning_tokens=70, citation_tokens=20),
+            id="the same where the total tells them too: counted once",
+        ),
+        pytest.param(
+            chat(33, 80, total_tokens=113, reasoning_tokens=70, num_search_queries=1),
+            Usage(input_tokens=33, output_tokens=80),
+            id="searches that the price of a call includes, and thinking inside the output",
+        ),
         pytest.param(chat(10.0, 2.0), Usage(input_tokens=10, output_tokens=2), id="whole floats"),
         pytest.param(
             chat(10, 2, prompt_tokens_details=None, completion_tokens_details={"reasoning_tokens": None}),
@@ -169,6 +209,15 @@ DETAILS = (
     | st.fixed_dictionaries(
         {"cache_write_tokens_details": COUNTS | st.fixed_dictionaries({"ttl_12h_tokens": COUNTS})}
     )
+    | st.fixed_dictionaries(
+        {
+            "cached_tokens": COUNTS,
+            "audio_tokens": COUNTS,
+            "image_tokens": COUNTS,
+            "cached_tokens_details": COUNTS
+            | st.fixed_dictionaries({"audio_tokens": COUNTS, "image_tokens": COUNTS}),
+        }
+    )
 )
 BLOCKS = COUNTS | st.fixed_dictionaries(
     {},
@@ -176,7 +225,9 @@ BLOCKS = COUNTS | st.fixed_dictionaries(
         **dict.fromkeys(
             ["prompt_tokens", "input_tokens", "completion_tokens", "output_tokens", "total_tokens"], COUNTS
         ),
-        "prompt_cache_hit_tokens": COUNTS,
+        **dict.fromkeys(
+            ["prompt_cache_hit_tokens", "citation_tokens", "reasoning_tokens", "num_search_queries"], COUNTS
+        ),
         **dict.fromkeys(["prompt_tokens_details", "input_tokens_details"], DETAILS),
         **dict.fromkeys(["completion_tokens_details", "output_tokens_details"], DETAILS),
     },
@@ -198,4 +249,9 @@ def test_whatever_a_block_says_its_classes_stay_within_its_totals(block: Any) ->
     )
     assert max(usage.input_audio_tokens, usage.input_image_tokens) <= usage.input_tokens
     assert max(usage.reasoning_tokens, usage.output_audio_tokens) <= usage.output_tokens
-    assert max(usage.input_tokens, usage.output_tokens) <= ABSURD_TOKENS
+    assert usage.cache_read_audio_tokens + usage.cache_read_image_tokens <= usage.cache_read_tokens
+    assert usage.cache_read_audio_tokens <= usage.input_audio_tokens
+    assert usage.cache_read_image_tokens <= usage.input_image_tokens
+    assert usage.citation_tokens <= usage.output_tokens
+    assert usage.input_tokens <= ABSURD_TOKENS
+    assert usage.output_tokens <= 3 * ABSURD_TOKENS  # completion, quotations and thinking

@@ -188,9 +188,41 @@ def test_batch_and_flex_never_cost_more_than_the_standard_and_priority_never_les
     for price in prices(provider):
         standard = price.cost(usage).nanos
         for name in price.variants.keys() - {"route=mistral/eu", "search_type=fast", "search_type=web"}:
-            assert name in ("batch", "flex", "priority", "fast")
+            tier = name.removeprefix("us-")
+            assert tier in ("batch", "flex", "priority", "fast", "us")
             cost = price.cost(usage, service_tier=name).nanos
-            assert cost <= standard if name in ("batch", "flex") else cost >= standard
+            assert cost <= standard if tier in ("batch", "flex") else cost >= standard
+
+
+def test_work_that_stays_in_the_united_states_costs_a_tenth_more_but_for_its_searches() -> None:
+    """From Claude Opus 4.6 and Sonnet 4.6 on; earlier models cannot be told to."""
+    tokens = Usage(
+        input_tokens=100_000,
+        cache_read_tokens=10_000,
+        cache_write_tokens=10_000,
+        cache_write_1h_tokens=10_000,
+        output_tokens=10_000,
+    )
+    searches = Usage(web_searches=3)
+    told = {price.model: price for price in prices("anthropic") if "us" in price.variants}
+
+    assert len(told) == 13
+    assert {"claude-opus-4-6", "claude-sonnet-4-6"} <= told.keys()
+    assert not told.keys() & {"claude-opus-4-5", "claude-sonnet-4-5", "claude-haiku-4-5"}
+    for price in told.values():
+        for tier in {"", *price.variants} - {name for name in price.variants if name.startswith("us")}:
+            there = f"us-{tier}" if tier else "us"
+            plain = price.cost(tokens, service_tier=tier).nanos
+            assert price.cost(tokens, service_tier=there).nanos * 10 == plain * 11
+            assert price.cost(searches, service_tier=there) == price.cost(searches, service_tier=tier)
+
+
+def test_a_tier_that_nobody_knows_is_as_dear_as_the_dearest_of_its_place() -> None:
+    price = catalogue_price("anthropic", "claude-opus-4-8", TODAY)
+    usage = Usage(input_tokens=1_000, output_tokens=1_000)
+
+    assert price.cost(usage, service_tier="priority") == price.cost(usage, service_tier="fast")
+    assert price.cost(usage, service_tier="us-priority") == price.cost(usage, service_tier="us-fast")
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)

@@ -1,9 +1,11 @@
 """What a call is charged, for every way it can end: the money rules row by row."""
 
+from typing import Any
+
 import pytest
 
-from pricing.charge import Basis, Charge, Outcome, Seen, charge_for
-from pricing.money import nanos
+from pricing.charge import PROVIDER_COST, Basis, Charge, Outcome, Seen, charge_for
+from pricing.money import Nanos, nanos
 from pricing.price import Rates, Tariff
 from pricing.usage import Usage
 from tests.unit.pricing.build import estimate, per_mtok, price
@@ -30,6 +32,8 @@ def charged(
     service_tier: str = "",
     asked_tier: str = "",
     unpriced: bool = False,
+    own_cost: Nanos | None = None,
+    own_cost_problem: str = "",
 ) -> Charge:
     made = charge_for(
         outcome,
@@ -42,6 +46,8 @@ def charged(
         service_tier=service_tier,
         asked_tier=asked_tier,
         unpriced=unpriced,
+        own_cost=own_cost,
+        own_cost_problem=own_cost_problem,
     )
     assert made is not None, f"{outcome} is not charged"
     return made
@@ -245,3 +251,70 @@ def test_the_input_that_was_told_before_the_output_counts_when_the_answer_breaks
 
     assert (charge.usage.cache_read_tokens, charge.usage.output_tokens) == (900, 40)
     assert charge.nanos == PRICE.cost(charge.usage).nanos
+
+
+# -- the provider's own figure --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("usd", ["0.001", "0.0027", "0.0029", "0.9"])
+def test_the_providers_own_cost_goes_before_the_price_and_both_are_told(usd: str) -> None:
+    charge = charged(Outcome.ANSWERED, usage=TOLD, own_cost=nanos(usd))
+
+    assert charge == Charge(
+        nanos(usd),
+        Basis.REPORTED,
+        TOLD,
+        PRICE.version,
+        (PROVIDER_COST,),
+        f"the provider told its cost, ${usd}: by its price it would be $0.0028",
+    )
+
+
+def test_an_own_cost_that_is_the_price_needs_no_words() -> None:
+    charge = charged(Outcome.ANSWERED, usage=TOLD, own_cost=nanos("0.0028"))
+
+    assert (charge.nanos, charge.flags, charge.reason) == (nanos("0.0028"), (PROVIDER_COST,), "")
+
+
+def test_an_own_cost_of_nothing_is_not_believed_where_the_tokens_have_a_price() -> None:
+    billed = charged(Outcome.ANSWERED, usage=TOLD, own_cost=Nanos(0))
+    nothing = charged(Outcome.ANSWERED, usage=Usage(), own_cost=Nanos(0))
+
+    assert (billed.nanos, billed.basis, billed.flags) == (nanos("0.0028"), Basis.REPORTED, ("usage_suspect",))
+    assert "it is 0" in billed.reason
+    assert (nothing.nanos, nothing.flags) == (0, (PROVIDER_COST,))
+
+
+def test_an_own_cost_that_cannot_be_true_leaves_the_price_and_is_told() -> None:
+    charge = charged(Outcome.ANSWERED, usage=TOLD, own_cost_problem="cost is negative")
+
+    assert (charge.nanos, charge.flags) == (nanos("0.0028"), ("usage_suspect",))
+    assert "cost is negative" in charge.reason
+
+
+def test_an_own_cost_leaves_the_flag_of_an_unknown_model() -> None:
+    charge = charged(Outcome.ANSWERED, usage=TOLD, own_cost=nanos("0.5"), unpriced=True)
+
+    assert charge.flags == ("unknown_price", PROVIDER_COST)
+
+
+def test_an_own_cost_replaces_the_guess_for_what_has_no_price() -> None:
+    searched = Usage(input_tokens=900, output_tokens=100, web_searches=2)
+
+    assert charged(Outcome.ANSWERED, usage=searched).flags == ("unpriced_class",)
+    assert charged(Outcome.ANSWERED, usage=searched, own_cost=nanos("0.5")).flags == (PROVIDER_COST,)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "more"),
+    [
+        (Outcome.ANSWERED, {"suspect": True}),
+        (Outcome.BROKEN, {"final": False}),
+        (Outcome.LOST, {}),
+        (Outcome.PROVIDER_REFUSED, {}),
+    ],
+)
+def test_an_own_cost_counts_only_with_a_usage_that_is_charged(outcome: Outcome, more: dict[str, Any]) -> None:
+    with_it = charged(outcome, usage=TOLD, seen=SEEN, own_cost=nanos("0.000001"), **more)
+
+    assert with_it == charged(outcome, usage=TOLD, seen=SEEN, **more)
