@@ -20,6 +20,8 @@ from pricing.document import DocumentError, Problem, path_of
 from pricing.rates import Rates
 
 FOLDER = "catalog"
+BY_ITSELF = ".fetched.json"  # how the names of a server's own snapshots end
+KEPT_BY_ITSELF = 10
 BYTES_MAX = 32 << 20  # thirty times what comes with Spendgate
 RATE_MAX = 10**15  # a million dollars for a million tokens
 RATE_NAMES = frozenset(Rates.__dataclass_fields__)
@@ -151,11 +153,17 @@ def newest(data_dir: Path) -> Path | None:
     return max((data_dir / FOLDER).glob("*.json"), key=lambda path: path.name, default=None)
 
 
-def write(data_dir: Path, files: Iterable[File], now: datetime) -> Path:
-    """A new snapshot, whole or not at all."""
+def later_than_built_in(files: Files) -> list[File]:
+    """What a snapshot has to hold for these to be in force: all but what comes with Spendgate anyway."""
+    built_in = catalog.read()
+    return [file for provider, file in files.items() if file != built_in.get(provider)]
+
+
+def write(data_dir: Path, files: Iterable[File], now: datetime, *, by_itself: bool = False) -> Path:
+    """A new snapshot, whole or not at all. Of those that a server writes by itself only the newest are kept."""
     folder = data_dir / FOLDER
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path = folder / f"{now:%Y%m%dT%H%M%S%f}.json"
+    path = folder / f"{now:%Y%m%dT%H%M%S%f}{BY_ITSELF if by_itself else '.json'}"
     draft = path.with_suffix(f".{os.getpid()}")
     try:
         with draft.open("wb") as file:
@@ -165,6 +173,8 @@ def write(data_dir: Path, files: Iterable[File], now: datetime) -> Path:
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
+    for old in sorted(folder.glob(f"*{BY_ITSELF}"))[:-KEPT_BY_ITSELF]:
+        old.unlink(missing_ok=True)
     return path
 
 

@@ -1,9 +1,9 @@
 """Prices: of one model, of all, beside a newer catalogue, and taken from one."""
 
-from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Iterator
+from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 from click.core import ParameterSource
@@ -13,12 +13,15 @@ from pricing.overrides import OverriddenBook
 from proxy import clock, environment, snapshots
 from proxy.admin import prices
 from proxy.admin.price_changes import FIELDS, Difference, difference, merged
-from proxy.admin.price_sources import GENAI_PRICES, NotHere, from_genai_prices
-from proxy.cli import Failed, show
+from proxy.admin.price_sources import GENAI_PRICES, NotTaken, few, refuse_untimely, taken_from
+from proxy.cli import Failed, rerate, show
 from proxy.cli.options import config_option, format_option, instant, load_for_ledger
 from proxy.cli.show import Column
 from proxy.config import LoadedConfig, environ, load_prices
+from proxy.fetch import is_plain_over_network
 from proxy.snapshots import Files
+
+T = TypeVar("T")
 
 RATES = (
     Column("tariff", "tariff"),
@@ -76,6 +79,9 @@ provider_option = click.option("--provider", metavar="NAME", help="Of config.yam
 @click.group("prices")
 def command() -> None:
     """What models cost, and newer prices for them."""
+
+
+command.add_command(rerate.command)
 
 
 # -- one model ------------------------------------------------------------------------------------------------------
@@ -192,18 +198,21 @@ def show_all(context: click.Context, /, file: Path, provider: str | None, form: 
 
 
 @command.command("diff")
-@click.argument("path", metavar="FILE", type=click.Path(exists=True, path_type=Path))
+@click.argument("path", metavar="[FILE]", required=False)
+@click.option("--from", "source", metavar="SOURCE", help="As of `prices sync`, in place of FILE.")
 @format_option("table", "json", "csv")
 @config_option
 @click.pass_context
-def diff(context: click.Context, /, path: Path, file: Path, form: str) -> None:
-    """Show what differs in another catalogue: a file in our form, or a folder of such.
+def diff(context: click.Context, /, path: str | None, source: str | None, file: Path, form: str) -> None:
+    """Show what differs in another catalogue: a file in our form, a folder of such, or what SOURCE has.
 
-    Compares the prices in force today, of the providers that FILE has. Exits 1 when a rate is negative, zero where it
+    Compares the prices in force today, of the providers that it has. Exits 1 when a rate is negative, zero where it
     was not, or more than ten times another."""
-    found = difference(
-        _files(_loaded(context, file)), snapshots.read_files(path), clock.now().astimezone(UTC).date()
-    )
+    named = path or source
+    if named is None or (path and source):
+        raise click.UsageError("name one catalogue: FILE, or --from SOURCE")
+    today = clock.now().astimezone(UTC).date()
+    found = difference(_files(_loaded(context, file)), _taken_from(named, today), today)
     rows = found.rows()
     if form == "json":
         show.as_json(rows)
@@ -223,26 +232,19 @@ def diff(context: click.Context, /, path: Path, file: Path, form: str) -> None:
     "source",
     metavar="SOURCE",
     required=True,
-    help=f'A catalogue file or folder in our form, or "{GENAI_PRICES}": the installed package.',
+    help=f'A catalogue file or folder in our form, the https address of one, "{GENAI_PRICES}" for the installed '
+    "package, or the name of a plug-in.",
 )
 @click.option("--yes", is_flag=True, help="Apply without asking, unless a rate is doubtful.")
 @config_option
 def sync(source: str, yes: bool, file: Path) -> None:
-    """Take newer prices from elsewhere, after showing what differs. Nothing is ever taken by itself.
+    """Take newer prices from elsewhere, after showing what differs.
 
     They hold from today on, and a server reads them at its next start; earlier prices keep their dates."""
     loaded, now = load_for_ledger(file), clock.now()
     today = now.astimezone(UTC).date()
-    present, new = _files(loaded), _taken_from(source, now)
-    older = [name for name in new if name in present and new[name]["checked"] < present[name]["checked"]]
-    if older:
-        raise Failed(f"the prices of {_few(older)} are older than those here", "take a newer catalogue")
-    latest = (today + timedelta(days=1)).isoformat()  # it is tomorrow already somewhere
-    ahead = [name for name, file in new.items() if file["checked"] > latest]
-    if ahead:  # or no release and no other catalogue would ever be newer
-        raise Failed(
-            f"the prices of {_few(ahead)} were checked in the future", "correct `checked` in the file"
-        )
+    present, new = _files(loaded), _taken_from(source, today)
+    _told(lambda: refuse_untimely(present, new, today))
     found = difference(present, new, today)
     _show_changes(found)
     if found.wrong:
@@ -257,28 +259,28 @@ def sync(source: str, yes: bool, file: Path) -> None:
             "nothing was taken: some rates are doubtful", "leave out --yes to decide with them in sight"
         )
     if not yes:
-        click.confirm(f"Take the prices of {_few(list(changed))}?", abort=True, err=True)
-    path = _write(loaded, present, changed, now)
+        click.confirm(f"Take the prices of {few(list(changed))}?", abort=True, err=True)
+    path = _write(loaded, {**present, **changed}, now)
     click.echo(f"Written to {path}; `spendgate serve` reads it at its next start.", err=True)
 
 
-def _taken_from(source: str, now: datetime) -> Files:
-    if source == GENAI_PRICES:
-        try:
-            return from_genai_prices(now.astimezone(UTC).date())
-        except NotHere as error:
-            raise Failed(str(error), "`pip install genai-prices`, or name a file") from error
-    if "://" in source:
-        raise Failed("prices are not fetched from an address", "fetch the file yourself, and name it")
-    return snapshots.read_files(Path(source))
+def _taken_from(source: str, today: date) -> Files:
+    if is_plain_over_network(source):
+        click.echo("warning: by http, whoever stands in between sets the prices: use https", err=True)
+    return _told(lambda: taken_from(source, today))
 
 
-def _write(loaded: LoadedConfig, present: Files, changed: Files, now: datetime) -> Path:
-    """With what an earlier snapshot has of other providers."""
-    built_in = catalog.read()
-    earlier = {name: file for name, file in present.items() if file != built_in.get(name)}
+def _told(work: Callable[[], T]) -> T:
     try:
-        return snapshots.write(loaded.data_dir, {**earlier, **changed}.values(), now)
+        return work()
+    except NotTaken as error:
+        raise Failed(f"nothing was taken: {error}", error.remedy) from error
+
+
+def _write(loaded: LoadedConfig, files: Files, now: datetime) -> Path:
+    """With what an earlier snapshot has of other providers."""
+    try:
+        return snapshots.write(loaded.data_dir, snapshots.later_than_built_in(files), now)
     except OSError as error:
         raise Failed(
             f"cannot write to {loaded.data_dir}: {error.strerror}", "make it writable, or set data_dir"
@@ -295,13 +297,7 @@ def _show_changes(found: Difference) -> None:
         f"{len(found.changes)} rates changed",
         f"{len(found.doubtful) + len(found.wrong)} doubtful",
     )
-    click.echo(f"{', '.join(counts)}; compared: {_few(found.providers)}", err=True)
-
-
-def _few(names: Iterable[str]) -> str:
-    first, *rest = sorted(names)
-    shown = [first, *rest[:4]]
-    return ", ".join(shown) + (f" and {len(rest) - 4} more" if len(rest) > 4 else "")
+    click.echo(f"{', '.join(counts)}; compared: {few(found.providers)}", err=True)
 
 
 # -- what is here -----------------------------------------------------------------------------------------------------

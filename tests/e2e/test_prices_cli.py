@@ -235,12 +235,6 @@ def test_the_installed_genai_prices_are_a_source(folder: Path) -> None:
     assert "0 models added, 0 gone, 0 rates changed" in done.stderr
 
 
-def test_an_address_is_no_source(folder: Path) -> None:
-    done = run(folder, "sync", "--from", "https://example.com/prices.json", "--yes")
-
-    assert (done.exit_code, "not fetched" in done.stderr) == (1, True)
-
-
 def test_a_snapshot_that_cannot_be_read_stops_every_use_of_it(folder: Path) -> None:
     (folder / "data" / FOLDER).mkdir(parents=True)
     (folder / "data" / FOLDER / "20990101T000000.json").write_text("{")
