@@ -16,7 +16,18 @@ from proxy.ledger.write import WAITING, add_sums, scopes_of
 from proxy.records import Deferred, instant, micros, usage_to_dict
 from rules.window import QUARTER_SECONDS
 
-_ROW = ("call_id", "node", "team", "key_id", "user", "category", "provider", "model", "price_version")
+_ROW = (
+    "call_id",
+    "node",
+    "team",
+    "key_id",
+    "user",
+    "category",
+    "provider",
+    "model",
+    "price_version",
+    "batch_size",
+)
 _ESTIMATES = (
     "estimate_expected_nanos",
     "estimate_ceiling_nanos",
@@ -40,9 +51,11 @@ class Waiting:
         return self.row.provider
 
 
-async def due(connection: AsyncConnection, now: datetime, *, limit: int) -> list[Waiting]:
-    """Whose provider is to be asked, the longest overdue first."""
-    where = deferred.c.state == WAITING, deferred.c.next_at <= micros(now)
+async def due(
+    connection: AsyncConnection, now: datetime, *, limit: int, but: Sequence[str] = ()
+) -> list[Waiting]:
+    """Whose provider is to be asked, the longest overdue first; `but` these calls, which somebody is at."""
+    where = deferred.c.state == WAITING, deferred.c.next_at <= micros(now), deferred.c.call_id.not_in(but)
     return await _read(connection, *where, limit=limit)
 
 
@@ -127,7 +140,7 @@ def _is(waiting: Waiting) -> tuple[Any, ...]:
 
 
 async def _read(connection: AsyncConnection, *where: Any, limit: int) -> list[Waiting]:
-    facts = [calls.c[name] for name in (*_ROW, "at", *_ESTIMATES)]
+    facts = [calls.c[name] for name in (*_ROW, "at", "flags", *_ESTIMATES)]
     statement = (
         select(
             *facts, deferred.c.facts, charges.c.nanos.label("charged"), charges.c.basis.label("charged_basis")
@@ -146,5 +159,6 @@ async def _read(connection: AsyncConnection, *where: Any, limit: int) -> list[Wa
 
 def _waiting(found: Any) -> Waiting:
     row = CallRow(at=instant(found["at"]), **{name: found[name] for name in (*_ROW, *_ESTIMATES)})
+    row.flags = orjson.loads(found["flags"])
     work = Deferred(**orjson.loads(found["facts"]))
     return Waiting(row, work, int(found["charged"]), str(found["charged_basis"]))

@@ -40,8 +40,11 @@ def own(tmp_path: Path, provider: ScriptedProvider) -> Iterator[Spendgate]:
         yield started
 
 
-async def begin(gate: Spendgate, key: str, tag: str, *more: tuple[str, str]) -> Reply:
-    return await ask(gate.url, "POST", RESPONSES, [*headers_for(key, Script(tag=tag)), *more], BODY)
+async def begin(
+    gate: Spendgate, key: str, tag: str, *more: tuple[str, str], output: int | None = None
+) -> Reply:
+    script = Script(tag=tag, output_tokens=output)
+    return await ask(gate.url, "POST", RESPONSES, [*headers_for(key, script), *more], BODY)
 
 
 async def look(gate: Spendgate, key: str, object_id: str) -> Reply:
@@ -152,6 +155,27 @@ async def test_nobody_asks_and_the_process_is_killed_and_the_bill_is_charged_all
     assert row.nanos == provider.billed(tag).nanos
     assert books(own) == (row.nanos, row.nanos, 0)
     assert await left(own, key, f"{tag}-after") == NANOS_PER_USD - row.nanos
+
+
+async def test_under_a_hard_budget_it_stands_at_its_ceiling_until_its_end(
+    spendgate: Spendgate, provider: ScriptedProvider, tag: str
+) -> None:
+    """Room for one ceiling and a half: a second goes only once the first has cost less."""
+    key = spendgate.key(tag, "--budget-usd", "0.000036", "--period", "total", "--hold", "strict")
+    object_id = (await begin(spendgate, key, f"{tag}-1", output=3)).json()["id"]
+    row = await asyncio.to_thread(spendgate.call, f"{tag}-1")
+
+    refused = await begin(spendgate, key, f"{tag}-2")
+    await look_until_it_ends(spendgate, key, object_id)
+    final = await settled(spendgate, f"{tag}-1")
+    again = await begin(spendgate, key, f"{tag}-3")
+
+    assert row.nanos == Decimal(row["estimate_ceiling_usd"]) * NANOS_PER_USD >= 3 * 150 + 40 * 600
+    assert row.basis == "estimated"
+    assert row["reason"] == "the work goes on: held at its ceiling until its end is told"
+    assert (refused.status, again.status) == (402, 200)
+    assert provider.bill(f"{tag}-2") == []
+    assert final.nanos == provider.billed(f"{tag}-1").nanos == 3 * 150 + 3 * 600
 
 
 @pytest.mark.parametrize("status", ["incomplete", "failed", "cancelled"])

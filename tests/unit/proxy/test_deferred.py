@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from sqlalchemy import func, select
@@ -19,15 +19,7 @@ from pricing.money import Nanos
 from pricing.overrides import OverriddenBook
 from pricing.tokens import Counter
 from proxy import clock, dialects
-from proxy.deferred import (
-    ASKED_AT_ONCE_MAX,
-    GIVE_UP_AFTER,
-    Deferrals,
-    asked_id,
-    end_in,
-    is_object_id,
-    next_look,
-)
+from proxy.deferred import ASKED_AT_ONCE_MAX, GIVE_UP_AFTER, Deferrals
 from proxy.holds.local import LocalHolds
 from proxy.journal import Journal
 from proxy.ledger import FILE, Ledger, calls, outbox, sqlite_url
@@ -39,6 +31,7 @@ from proxy.ledger.ship import Shipper
 from proxy.records import Deferred, Settled, from_dict, to_dict
 from proxy.settings import Config
 from proxy.upstream import UpstreamFailure
+from proxy.work import asked_id, end_of, is_object_id, next_look, told_in
 from rules.policy import Policy
 from tests.support.records import ALL_TODAY, NOON, SEARCH_TODAY, charge, opened, settled
 from tests.unit.rules.build import policy
@@ -61,6 +54,8 @@ def ended(object_id: str = "resp_1", status: str = "completed", **more: Any) -> 
 
 
 class Answer:
+    headers: ClassVar[list[tuple[str, str]]] = []
+
     def __init__(self, status: int, body: bytes) -> None:
         self.status, self._body = status, body
 
@@ -91,12 +86,22 @@ class Node:
     """One process on a ledger that others may share."""
 
     def __init__(
-        self, ledger: Ledger, folder: Path, provider: Provider | None = None, rules: Policy = NO_BUDGET
+        self,
+        ledger: Ledger,
+        folder: Path,
+        provider: Provider | None = None,
+        rules: Policy = NO_BUDGET,
+        own_cost: str = "off",
     ) -> None:
         self.provider = provider or Provider(None)
         self.holds = LocalHolds(queue_max=1)
         self.holds.seed(ALL_TODAY, Nanos(EXPECTED))
-        written = {"dialect": "openai", "base_url": "http://localhost/v1", "api_key": "secret"}
+        written = {
+            "dialect": "openai",
+            "base_url": "http://localhost/v1",
+            "api_key": "secret",
+            "own_cost": own_cost,
+        }
         config = Config.model_validate({"version": 1, "providers": {"openai": written}})
         self.deferrals = Deferrals(
             config=config,
@@ -163,21 +168,24 @@ async def state(ledger: Ledger) -> tuple[str, int]:
 
 @pytest.mark.parametrize("status", ["completed", "incomplete", "failed", "cancelled"])
 def test_an_end_is_known_by_its_status_and_id(status: str) -> None:
-    told = end_in("resp_1", ended(status=status))
+    answer = told_in("resp_1", ended(status=status))
+    assert answer is not None
+    told = end_of(answer)
     assert told is not None
     assert told.usage is not None
     assert told.usage.output_tokens == 100
-    assert end_in("resp_2", ended(status=status)) is None
+    assert told_in("resp_2", ended(status=status)) is None
 
 
 @pytest.mark.parametrize("body", [ended(status="queued"), ended(status="in_progress"), b"{", b"[1]", b""])
 def test_what_tells_no_end_is_none(body: bytes) -> None:
-    assert end_in("resp_1", body) is None
+    answer = told_in("resp_1", body)
+    assert answer is None or end_of(answer) is None
 
 
 def test_an_answer_that_came_compressed_is_read() -> None:
-    assert end_in("resp_1", gzip.compress(ended()), "gzip") == end_in("resp_1", ended())
-    assert end_in("resp_1", ended(), "br") is None
+    assert told_in("resp_1", gzip.compress(ended()), "gzip") == told_in("resp_1", ended())
+    assert told_in("resp_1", ended(), "br") is None
 
 
 def test_only_asking_for_one_work_and_stopping_it_tell_of_it() -> None:
@@ -235,6 +243,28 @@ async def test_the_end_corrects_charge_rollups_and_counter_once(
     shown = await row(ledger)
     assert (shown["basis"], shown["output_tokens"]) == ("reported", 100)
     assert shown["usage"] == {"input_tokens": 10, "output_tokens": 100}
+
+
+@pytest.mark.parametrize(
+    ("own_cost", "nanos", "flags"), [("on", 7_000, ["provider_cost"]), ("off", BILL, [])]
+)
+async def test_the_providers_own_figure_stands_at_the_end_where_it_goes_before_the_price(
+    ledger: Ledger,
+    tmp_path: Path,
+    at: Callable[[datetime], None],
+    own_cost: str,
+    nanos: int,
+    flags: list[str],
+) -> None:
+    await ledger.ship([work()])
+    node = Node(ledger, tmp_path / "journal", own_cost=own_cost)
+    usage = {"input_tokens": 10, "output_tokens": 100, "cost_in_usd_ticks": 70_000}
+
+    node.deferrals.note("openai", "resp_1", ended(usage=usage), "")
+    await node.deferrals.settle_seen()
+
+    shown = await row(ledger)
+    assert (node.spent, shown["flags"], shown["output_tokens"]) == (nanos, flags, 100)
 
 
 async def test_a_correction_that_somebody_made_before_says_so_and_writes_nothing(ledger: Ledger) -> None:
