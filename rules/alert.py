@@ -7,12 +7,13 @@ from enum import StrEnum
 
 from pricing.estimate import Estimate
 from pricing.money import Nanos, usd
+from rules.breaker import Breaker, State
 from rules.budget import Budget
 from rules.call import Call
 from rules.counter import CounterKey, Limit
 from rules.rule import Rule
-from rules.scope import Scope
-from rules.sentence import dollars, dollars_needed, during, subject
+from rules.scope import EVERYONE, Scope
+from rules.sentence import dollars, dollars_needed, during, figure_told, subject
 from rules.window import period_key
 
 CRITICAL_FROM, EXCEEDED_FROM = Decimal(90), Decimal(100)
@@ -32,7 +33,7 @@ class Alert:
     the ledger keeps the first of each key and drops the rest. `facts` are strings: money as decimal dollars."""
 
     key: str
-    kind: str  # budget_threshold | rule | hold_exceeded | usage_suspect | unknown_price | served_other_model
+    kind: str  # budget_threshold | rule | breaker | emergency_shutdown | hold_exceeded | served_other_model | ...
     level: Level
     at: datetime
     scope: Scope
@@ -129,6 +130,26 @@ def balance_alert(rule: Rule, limit: Limit, spent: Nanos, call: Call, now: datet
     return _rule_alert(rule, f"{counter}:{threshold}", counter.scope, message, facts, call, now)
 
 
+def figure_alert(rule: Rule, scope: Scope, figure: Decimal | None, call: Call, now: datetime) -> Alert:
+    """A rate, a velocity or a repetition reached a rule's threshold: told once an hour."""
+    now_figure, threshold = figure_told(rule, figure), figure_told(rule, rule.threshold_value)
+    message = f'Rule "{rule.rule_id}": {subject(scope)} is at {now_figure}, the threshold is {threshold}'
+    facts = {"figure": now_figure, "threshold": threshold, "model": call.model}
+    return _rule_alert(rule, f"{scope}:{now:%Y-%m-%dT%H}", scope, message, facts, call, now)
+
+
+def error_alert(
+    rule: Rule, scope: Scope, call: Call, error: Exception, now: datetime, *, blocks: bool
+) -> Alert:
+    """A rule could not tell its figure: told once an hour."""
+    done = "calls are refused" if blocks else "calls pass"
+    message = (
+        f'Rule "{rule.rule_id}" cannot be evaluated for {subject(scope)}, so {done}: {type(error).__name__}'
+    )
+    facts = {"error": type(error).__name__}
+    return _rule_alert(rule, f"error:{scope}:{now:%Y-%m-%dT%H}", scope, message, facts, call, now)
+
+
 def _rule_alert(
     rule: Rule, once: str, scope: Scope, message: str, facts: dict[str, str], call: Call, now: datetime
 ) -> Alert:
@@ -139,3 +160,45 @@ def _rule_alert(
         "call_id": call.id,
     }
     return Alert(f"rule:{rule.rule_id}:{once}", "rule", Level.WARNING, now, scope, message, own | facts)
+
+
+def breaker_alert(
+    rule_id: str, scope: Scope | None, before: State, after: Breaker, now: datetime
+) -> Alert | None:
+    """A breaker came into another state. `scope` None: a hand on the rule as a whole. None: a trial, told in the log."""
+    if after.state is State.HALF_OPEN:
+        return None
+    level, verb = _BREAKER_WORDS[after.state]
+    if before is State.HALF_OPEN and after.state is State.OPEN and not after.forced:
+        level, verb = Level.WARNING, "open again"
+    if after.forced:
+        level = Level.CRITICAL if after.state is State.OPEN else Level.WARNING
+        verb = f"forced {after.state.value}"
+    whom = "every scope" if scope is None else subject(scope)
+    until = "" if after.until is None else f", until {after.until:%Y-%m-%d %H:%M:%S} UTC at least"
+    why = f": {after.reason}" if after.reason else ""
+    return Alert(
+        key=f"breaker:{rule_id}:{scope or '*'}:{after.generation}:{int(now.timestamp() * 1e6)}",
+        kind="breaker",
+        level=level,
+        at=now,
+        scope=scope or EVERYONE,
+        message=f'Breaker of rule "{rule_id}" for {whom} is {verb}{until}{why}',
+        facts={
+            "alert_level": level.value,
+            "rule_id": rule_id,
+            "scope": "*" if scope is None else str(scope),
+            "state": after.state.value,
+            "previous_state": before.value,
+            "forced": str(after.forced).lower(),
+            "reason": after.reason,
+            "until": "" if after.until is None else after.until.isoformat(),
+        },
+    )
+
+
+_BREAKER_WORDS = {
+    State.CLOSED: (Level.INFO, "closed"),
+    State.OPEN: (Level.CRITICAL, "open"),
+    State.LIMITED: (Level.WARNING, "limiting calls"),
+}

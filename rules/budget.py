@@ -1,12 +1,12 @@
 """How much may be spent, by whom, in which period; and when somebody should hear of it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 
 from pricing.money import Nanos, nanos
-from rules.counter import HoldMode, Limit, counter_at
+from rules.counter import CounterKey, HoldMode, Limit, Measure, counter_at
 from rules.scope import Scope, ScopeKind
 from rules.spec import Name, Spec, Thresholds, Usd
 from rules.window import Period
@@ -40,6 +40,11 @@ class Budget:
     def limit_on(self, scope: Scope, at: datetime) -> Limit:
         """This budget as a limit on the counter of `scope`, which is its own or, under `*`, one of them."""
         return Limit(counter_at(scope, self.period, self.timezone, at), self.limit, self.id, self.hold)
+
+    def counts_on(self, counter: CounterKey) -> bool:
+        """For a counter whose scope it is over: does it count money in those windows?"""
+        same = self.period is counter.period and self.timezone == counter.timezone
+        return same and counter.measure is Measure.SPEND
 
 
 def share_of(limit: Nanos, percent: Decimal, *, up: bool) -> Nanos:
@@ -89,3 +94,10 @@ def budgets_for_key(key_id: str, specs: Sequence[BudgetSpec], *, timezone: str) 
         spec.budget(scope, timezone=timezone, default_id=f"key:{key_id}:issued:{spec.period.value}")
         for spec in specs
     )
+
+
+def in_timezone(budgets: tuple[Budget, ...], timezone: str) -> tuple[Budget, ...]:
+    """The same budgets, their windows those of another time zone."""
+    if all(budget.timezone == timezone for budget in budgets):
+        return budgets
+    return tuple(replace(budget, timezone=timezone) for budget in budgets)

@@ -9,6 +9,9 @@ from rules.scope import EVERYONE, Scope, ScopeKind
 
 CallId = NewType("CallId", str)
 
+OTHER = "other"
+"""Where names that callers choose count together, once there are too many to count each apart."""
+
 
 class Operation(StrEnum):
     """What kind of work a call asks for; the path decides."""
@@ -35,6 +38,7 @@ class Call:
     category: str = ""
     tags: dict[str, str] = field(default_factory=dict)
     stream: bool = False
+    as_other: frozenset[ScopeKind] = frozenset()  # whose name counts as OTHER
 
     def scopes(self) -> tuple[Scope, ...]:
         """Every scope this call's spending counts towards."""
@@ -46,4 +50,8 @@ class Call:
             (ScopeKind.PROVIDER, self.provider),
             (ScopeKind.CATEGORY, self.category),
         )
-        return (EVERYONE, *(Scope(kind, name) for kind, name in named if name))
+        return (EVERYONE, *(self.counted(kind, name) for kind, name in named if name))
+
+    def counted(self, kind: ScopeKind, name: str) -> Scope:
+        """The scope that a name of this call counts towards."""
+        return Scope(kind, OTHER if kind in self.as_other else name)

@@ -7,14 +7,10 @@ from enum import StrEnum
 
 from pricing.estimate import Estimate
 from pricing.money import Nanos
+from rules.measure import Measure as Measure
+from rules.rate import Pour
 from rules.scope import Scope
 from rules.window import Period, Window, window_of
-
-
-class Measure(StrEnum):
-    """What a counter counts. Spend is in nano-dollars."""
-
-    SPEND = "spend"
 
 
 class HoldMode(StrEnum):
@@ -66,15 +62,21 @@ def counter_at(scope: Scope, period: Period, timezone: str, at: datetime) -> Cou
     return CounterKey(scope, period, timezone, int(start.timestamp()))
 
 
+def in_flight(scope: Scope) -> CounterKey:
+    """The counter of a scope's calls in flight."""
+    return CounterKey(scope, Period.TOTAL, "UTC", 0, Measure.CONCURRENT)
+
+
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """No more than `nanos` may be spent and held on one counter. None: counted, never refused. 0: nothing passes."""
+    """No more than `nanos` may be spent and held on one counter: of concurrent calls, so many at once. None: counted,
+    never refused. 0: nothing passes."""
 
     counter: CounterKey
     nanos: Nanos | None
     owner: str  # the id of the budget or rule that sets it
     hold: HoldMode = HoldMode.EXPECTED
-    code: str = "budget_exceeded"  # or circuit_breaker_open, for a rule's limit
+    code: str = "budget_exceeded"  # or circuit_breaker_open, for a rule's limit; or concurrency_limited
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +90,13 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """Money promised to a call: placed once, then settled or released exactly once, on just these counters."""
+    """Money promised to a call: placed once, then settled or released exactly once, on just these counters. What it
+    poured into buckets goes with the process: the journal keeps none of it."""
 
     call_id: str
     at: datetime
     amounts: tuple[tuple[CounterKey, Nanos], ...]
+    pours: tuple[Pour, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,15 +108,22 @@ class Balance:
 
 
 def claims_of(limits: Sequence[Limit], estimate: Estimate) -> tuple[Claim, ...]:
-    """One claim a counter: the ceiling where any limit over it is hard, else the expected cost."""
+    """One claim a counter, of what a call holds there: the ceiling where any limit over it is hard."""
     grouped: dict[CounterKey, list[Limit]] = {}
     for limit in limits:
         grouped.setdefault(limit.counter, []).append(limit)
     return tuple(
         Claim(
             counter,
-            estimate.ceiling if any(limit.hold.hard for limit in over) else estimate.expected,
+            amount_on(counter, estimate, hard=any(limit.hold.hard for limit in over)),
             tuple(over),
         )
         for counter, over in grouped.items()
     )
+
+
+def amount_on(counter: CounterKey, estimate: Estimate, *, hard: bool) -> Nanos:
+    """What a call holds on a counter: itself, where calls in flight are counted, else money."""
+    if counter.measure is Measure.CONCURRENT:
+        return Nanos(1)
+    return estimate.ceiling if hard else estimate.expected

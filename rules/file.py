@@ -6,17 +6,21 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 from pydantic import AfterValidator, Field, model_validator
 
 from pricing.document import Place, nearest
+from rules.allowance import AllowanceSpec, ModelSpec
 from rules.budget import THRESHOLDS, Budget, BudgetSpec
-from rules.rule import RuleSpec
+from rules.category import CategoryList, UnknownCategory
+from rules.editors import VARIABLE, Json, name_pattern, of_json
+from rules.narrow import NAMES_COUNTED, NAMES_COUNTED_MAX
+from rules.rulespec import DowngradeMap, RuleSpec
 from rules.scope import EVERYONE, Scope, ScopeKind
 from rules.spec import (
     EACH,
     ExactName,
     ListOf,
     MapOf,
+    MapOfPatterns,
     Name,
     NameOrEach,
-    NotYet,
     Patterns,
     Section,
     Spec,
@@ -27,7 +31,21 @@ from rules.spec import (
 )
 
 _NAMED_KINDS = frozenset(ScopeKind) - {ScopeKind.GLOBAL}
-_ONLY_NARROWING = frozenset({ScopeKind.USER, ScopeKind.CATEGORY})
+_MANY = "|".join(sorted(_NAMED_KINDS - {ScopeKind.MODEL}))
+_SCOPE_JSON: Json = {
+    "type": "string",
+    "pattern": rf"^(global|({_MANY}):(\*|{name_pattern(exact=True)})|model:{name_pattern(exact=True)})$",
+    "examples": [
+        "global",
+        *(f"{kind}:*" for kind in sorted(_NAMED_KINDS - {ScopeKind.MODEL})),
+        "model:gpt-4o",
+    ],
+}
+_ZONE_JSON: Json = {
+    "type": "string",
+    "pattern": rf"^([A-Za-z0-9_+/-]+|.*{VARIABLE}.*)$",
+    "examples": ["UTC", "Europe/Berlin", "America/New_York", "Asia/Kolkata"],
+}
 
 
 def _scope_of(text: str) -> Scope:
@@ -36,10 +54,9 @@ def _scope_of(text: str) -> Scope:
     kind, _, name = text.partition(":")
     if kind not in _NAMED_KINDS or not name:
         raise ValueError(
-            f'"{text}" is no scope: write global, team:NAME, key:ID, model:NAME or provider:NAME'
+            f'"{text}" is no scope: write global, team:NAME, key:ID, user:NAME, category:NAME, model:NAME or '
+            "provider:NAME"
         )
-    if kind in _ONLY_NARROWING:
-        raise ValueError(f"{kind} scopes are not available in this version: budget the team or the key")
     # Clients choose model names: a counter for each of them would grow without bound, so a model is named.
     checked = exact_name if kind == ScopeKind.MODEL else exact_name_or_each
     return Scope(ScopeKind(kind), checked(name_of(name)))
@@ -50,24 +67,16 @@ def _known_scope(text: str) -> str:
     return text
 
 
-class AllowanceSpec(Section):
-    """What a team or a key may use: its budgets, and the models it may ask for (left out: all)."""
-
-    budgets: ListOf[BudgetSpec] = ()
-    models: Patterns | None = None
-    rate: NotYet = None
-
-
 class ScopedBudgetSpec(BudgetSpec):
     """A budget that names its own scope: `scope: team:search`, or `team: search`; without either it is global."""
 
-    scope: Annotated[str, AfterValidator(_known_scope)] | None = None
+    scope: Annotated[str, AfterValidator(_known_scope), of_json(_SCOPE_JSON)] | None = None
     team: NameOrEach | None = None
     key: NameOrEach | None = None
     model: ExactName | None = None
     provider: NameOrEach | None = None
-    user: NotYet = None
-    category: NotYet = None
+    user: NameOrEach | None = None
+    category: NameOrEach | None = None
 
     @property
     def covers(self) -> Scope:
@@ -87,6 +96,8 @@ class ScopedBudgetSpec(BudgetSpec):
             ScopeKind.KEY: self.key,
             ScopeKind.MODEL: self.model,
             ScopeKind.PROVIDER: self.provider,
+            ScopeKind.USER: self.user,
+            ScopeKind.CATEGORY: self.category,
         }
         scopes = [Scope(kind, name) for kind, name in named.items() if name is not None]
         return scopes if self.scope is None else [_scope_of(self.scope), *scopes]
@@ -113,15 +124,20 @@ class RulesFile(Section):
     """The whole file."""
 
     version: Literal[1] = 1
-    timezone: Annotated[str, AfterValidator(_known_zone)] = "UTC"
+    timezone: Annotated[str, AfterValidator(_known_zone), of_json(_ZONE_JSON)] = "UTC"
     thresholds: Thresholds = THRESHOLDS
     default_team: AllowanceSpec = AllowanceSpec()
     teams: MapOf[AllowanceSpec] = Field(default_factory=dict)
     keys: MapOf[AllowanceSpec] = Field(default_factory=dict)
     budgets: ListOf[ScopedBudgetSpec] = ()
+    models: MapOfPatterns[ModelSpec] = Field(default_factory=dict)
     rules: ListOf[RuleSpec] = ()
+    downgrades: DowngradeMap = ()
     routes: ListOf[RouteSpec] = ()
-    categories: NotYet = None
+    categories: CategoryList = ()
+    unknown_category: UnknownCategory = UnknownCategory.KEEP
+    keyword_matching: bool = False
+    names_max: Annotated[int, Field(ge=1, le=NAMES_COUNTED_MAX)] = NAMES_COUNTED
 
     def placed_budgets(self) -> list[tuple[Place, Budget]]:
         """Every budget of the file with its place in it; those of teams that only a key names are not among them."""

@@ -26,3 +26,14 @@ class Scope:
 
 
 EVERYONE = Scope(ScopeKind.GLOBAL)
+
+
+def parse_scope(text: str) -> Scope:
+    """The scope that reads so. Raises ValueError with the forms that there are."""
+    kind, _, name = text.partition(":")
+    if kind not in {each.value for each in ScopeKind} or (kind == ScopeKind.GLOBAL) == bool(name):
+        forms = ", ".join(
+            each.value if each is ScopeKind.GLOBAL else f"{each.value}:NAME" for each in ScopeKind
+        )
+        raise ValueError(f'"{text[:80]}" is no scope: write one of {forms}')
+    return Scope(ScopeKind(kind), name)

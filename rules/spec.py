@@ -3,7 +3,18 @@
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    model_validator,
+)
+from pydantic_core import CoreSchema
+
+from rules.editors import OR_NOTHING, UNIQUE, Json, named, number, of_json, or_nothing
 
 EACH = "*"
 """As a scope's name: each team, key or provider has a counter of its own."""
@@ -14,6 +25,7 @@ NAME_CHARS_MAX = 128
 PATTERN_CHARS_MAX = 256
 PATTERNS_MAX = 200
 THRESHOLDS_MAX = 20
+MINUTES_MAX = 7 * 24 * 60
 
 
 class Spec(BaseModel):
@@ -29,6 +41,10 @@ class Section(Spec):
     @classmethod
     def _nothing_is_empty(cls, data: Any) -> Any:
         return {} if data is None else data
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> Json:
+        return or_nothing(core_schema, handler)
 
 
 def _decimal(value: object, *, example: str) -> Decimal:
@@ -63,6 +79,20 @@ def _percent(value: object) -> Decimal:
     if not 0 < percent <= PERCENT_MAX:
         raise ValueError(f"{value} must be above 0 and at most {PERCENT_MAX}")
     return percent
+
+
+def _minutes(value: object) -> Decimal:
+    minutes = _decimal(value, example="minutes such as 5 or 0.5")
+    if not 0 <= minutes <= MINUTES_MAX:
+        raise ValueError(f"{value} must be from 0 to {MINUTES_MAX} (a week)")
+    return minutes
+
+
+def _factor(value: object) -> Decimal:
+    factor = _decimal(value, example="a share such as 0.5")
+    if not 0 < factor <= 1:
+        raise ValueError(f"{value} must be above 0 and at most 1")
+    return factor
 
 
 def _rising(value: tuple[Decimal, ...]) -> tuple[Decimal, ...]:
@@ -105,13 +135,19 @@ def _not_yet(value: object) -> object:
     raise ValueError("not available in this version: remove it")
 
 
-Usd = Annotated[Decimal, BeforeValidator(_usd)]
-UsdAboveZero = Annotated[Usd, AfterValidator(_above_zero)]
-Percent = Annotated[Decimal, BeforeValidator(_percent)]
-Thresholds = Annotated[tuple[Percent, ...], AfterValidator(_rising), Field(max_length=THRESHOLDS_MAX)]
-Name = Annotated[str, BeforeValidator(name_of)]
-ExactName = Annotated[Name, AfterValidator(exact_name)]
-NameOrEach = Annotated[Name, AfterValidator(exact_name_or_each)]
+Usd = Annotated[Decimal, BeforeValidator(_usd), number(minimum=0, maximum=int(USD_MAX))]
+UsdAboveZero = Annotated[Usd, AfterValidator(_above_zero), number(exclusiveMinimum=0, maximum=int(USD_MAX))]
+Percent = Annotated[Decimal, BeforeValidator(_percent), number(exclusiveMinimum=0, maximum=int(PERCENT_MAX))]
+Minutes = Annotated[Decimal, BeforeValidator(_minutes), number(minimum=0, maximum=MINUTES_MAX)]
+Factor = Annotated[Decimal, BeforeValidator(_factor), number(exclusiveMinimum=0, maximum=1)]
+Thresholds = Annotated[tuple[Percent, ...], Field(max_length=THRESHOLDS_MAX), AfterValidator(_rising), UNIQUE]
+Name = Annotated[str, BeforeValidator(name_of), of_json(named(NAME_CHARS_MAX))]
+ExactName = Annotated[Name, AfterValidator(exact_name), of_json(named(NAME_CHARS_MAX, exact=True))]
+NameOrEach = Annotated[
+    Name,
+    AfterValidator(exact_name_or_each),
+    of_json({"anyOf": [{"const": EACH}, named(NAME_CHARS_MAX, exact=True)]}),
+]
 Pattern = Annotated[str, Field(min_length=1, max_length=PATTERN_CHARS_MAX)]
 Patterns = Annotated[tuple[Pattern, ...], Field(min_length=1, max_length=PATTERNS_MAX)]
 
@@ -119,18 +155,6 @@ NotYet = Annotated[Any, BeforeValidator(_not_yet)]
 """A key that a later version implements: refused when present, never silently ignored."""
 
 T = TypeVar("T")
-ListOf = Annotated[tuple[T, ...], BeforeValidator(_nothing_as_empty)]
-MapOf = Annotated[dict[ExactName, T], BeforeValidator(_nothing_as_empty_map)]
-
-
-def later(values: frozenset[str], available: tuple[str, ...]) -> BeforeValidator:
-    """Refuses the words of later versions by name, so that nobody takes them for a typing error."""
-
-    def check(value: object) -> object:
-        if isinstance(value, str) and value in values:
-            raise ValueError(
-                f"{value} is not available in this version; choose one of {', '.join(available)}"
-            )
-        return value
-
-    return BeforeValidator(check)
+ListOf = Annotated[tuple[T, ...], BeforeValidator(_nothing_as_empty), OR_NOTHING]
+MapOf = Annotated[dict[ExactName, T], BeforeValidator(_nothing_as_empty_map), OR_NOTHING]
+MapOfPatterns = Annotated[dict[Pattern, T], BeforeValidator(_nothing_as_empty_map), OR_NOTHING]

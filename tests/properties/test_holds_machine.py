@@ -101,7 +101,7 @@ class HoldsMachine(RuleBasedStateMachine):
         self.calls += 1
         call_id = f"c{self.calls}"
         verdicts = [self.model[key].verdict(amount) for key, amount in wanted.items()]
-        expected = next((verdict for verdict in verdicts if verdict is not None), None)
+        expected = next((each for each in (OverBudget, Crowded) if each in verdicts), None)
         if expected is not None:
             with pytest.raises(expected):
                 run(self.holds.place(call_id, self.claims(wanted), NOON))

@@ -105,3 +105,17 @@ def test_a_text_that_is_counted_in_pieces_stays_within_its_bound(word: str, gap:
     counted = counter().count(Prompt(texts=(text,)), model).tokens
 
     assert whole - 3 * pieces <= counted <= min(size(text), whole + 3 * pieces)
+
+
+@law
+@given(prompts, models, st.integers(0, 100_000))
+def test_a_count_from_outside_never_lowers_the_safe_figure_nor_passes_the_bytes(
+    prompt: Prompt, model: str, text_tokens: int
+) -> None:
+    own = counter().count(prompt, model)
+
+    found = counter().counted_outside(prompt, model, own, text_tokens=text_tokens, basis="outside")
+
+    if found is not None:
+        assert own.tokens_max <= found.tokens_max <= counter().bound(prompt, model).tokens_max
+        assert own.tokens <= 2 * found.tokens <= 2 * found.tokens_max

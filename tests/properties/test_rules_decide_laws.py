@@ -1,7 +1,9 @@
 """Laws: deciding never raises and always gives a reason; shadow rules change nothing; a file is a policy or an error."""
 
 import json
-from typing import Any
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import Any, TypeVar
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,11 +11,15 @@ from hypothesis import strategies as st
 from pricing.document import DocumentError, Problem, parse
 from pricing.estimate import Estimate
 from pricing.money import Nanos
+from rules.breaker import Breaker, Cause, State
 from rules.budget import Budget, BudgetSpec, budgets_for_key
 from rules.call import Call, CallId, Operation
 from rules.counter import Balance, CounterKey
 from rules.decide import Decision, Verdict, decide
 from rules.policy import Policy, load_policy
+from rules.rate import BucketKey
+from rules.rule import Action, ThresholdType
+from rules.scope import Scope
 from tests.unit.rules.build import NOON
 
 names = st.sampled_from(["search", "chat", "k1", "k2", "gpt-4o", "o3", "openai"])
@@ -36,26 +42,45 @@ budgets = objects(
 scopes = st.sampled_from(
     ["global", "team:search", "team:*", "key:k1", "key:*", "model:o3", "provider:openai"]
 )
-allowances = objects({}, {"budgets": st.lists(budgets, max_size=2), "models": patterns})
+rates = objects({"requests_per_minute": st.just(5)}, {"burst": st.just(2), "max_concurrent": st.just(3)})
+allowances = objects(
+    {},
+    {
+        "budgets": st.lists(budgets, max_size=2),
+        "models": patterns,
+        "rate": rates,
+        "max_output_tokens": st.just(100),
+    },
+)
 rules = objects(
     {
-        "threshold_type": st.sampled_from(
-            ["operation_cost", "absolute_daily", "absolute_monthly", "percentage_daily", "percentage_monthly"]
-        ),
+        "threshold_type": st.sampled_from([kind.value for kind in ThresholdType]),
         "threshold_value": positive,
     },
     {
-        "action": st.sampled_from(["block", "alert_only"]),
+        "action": st.sampled_from([action.value for action in Action]),
         "mode": st.sampled_from(["enforce", "shadow"]),
         "per": st.sampled_from(["global", "team", "key"]),
         "priority": st.integers(-5, 5),
+        "cooldown_minutes": st.sampled_from([0, 5]),
+        "on_error": st.sampled_from(["block", "allow"]),
         "applies_to_models": patterns,
         "applies_to_operations": patterns,
         "applies_to_users": patterns,
         "applies_to_categories": patterns,
         "applies_to_keys": patterns,
     },
-)
+).map(lambda rule: fitting(rule))
+WHOLE = {"requests_per_minute", "tokens_per_minute", "repeat_calls", "spend_velocity"}
+
+
+def fitting(rule: dict[str, Any]) -> dict[str, Any]:
+    """With a threshold that its type can have, and what its action needs."""
+    whole = {"threshold_value": 2} if rule["threshold_type"] in WHOLE else {}
+    needs = {"max_output_tokens": 10} if rule.get("action") == "cap" else {}
+    return rule | whole | needs
+
+
 files = objects(
     {"version": st.just(1)},
     {
@@ -67,6 +92,7 @@ files = objects(
             st.builds(lambda one, scope: one | {"scope": scope}, budgets, scopes), max_size=3
         ),
         "rules": st.lists(rules, max_size=4),
+        "models": st.dictionaries(names, objects({"max_output_tokens": st.just(50)}, {}), max_size=2),
     },
 )
 
@@ -85,6 +111,7 @@ def numbered(file: dict[str, Any]) -> dict[str, Any]:
             listed[n] = budget | {"id": f"b{count}"}
             count += 1
     file["rules"] = [rule | {"rule_id": f"r{n}"} for n, rule in enumerate(file.get("rules", []))]
+    file["downgrades"] = {"gpt-*": "o3"}
     return file
 
 
@@ -108,26 +135,65 @@ amounts = st.integers(0, 10**18).map(Nanos)
 estimates = st.builds(
     lambda low, more: Estimate(low, Nanos(low + more), 0.5, "law", 1, 1, 1, 1), amounts, amounts
 )
-balances = st.builds(Balance, amounts | st.just(Nanos(-1)), amounts)
 key_budgets = st.lists(budgets.map(BudgetSpec.model_validate), max_size=2).map(
     lambda specs: budgets_for_key("k1", specs, timezone="UTC")
 )
 
 
-def judge(
-    policy: Policy, call: Call, estimate: Estimate, own: tuple[Budget, ...], balance: Balance
-) -> Decision:
-    def balances(_: CounterKey) -> Balance:
-        return balance
+@dataclass(frozen=True)
+class World:
+    """One figure for each question, whoever it is about; None: it cannot be told."""
 
-    return decide(policy, call, estimate, key_budgets=own, balances=balances, now=NOON)
+    known: Balance | None
+    bucket: int | None
+    state: State | None
+    times: Decimal | None
+    count: int | None
+
+    def balance(self, counter: CounterKey) -> Balance:
+        return told(self.known)
+
+    def used(self, bucket: BucketKey) -> int:
+        return told(self.bucket)
+
+    def breaker(self, rule_id: str, scope: Scope, causes: tuple[Cause, ...]) -> Breaker | None:
+        return None if self.state is None else Breaker(NOON, self.state, until=NOON)
+
+    def velocity(self, scope: Scope, minutes: int) -> Decimal | None:
+        return self.times
+
+    def repeats(self, scope: Scope, minutes: int) -> int:
+        return told(self.count)
 
 
-@given(file=files.map(numbered), call=calls, estimate=estimates, own=key_budgets, balance=balances)
+T = TypeVar("T")
+
+
+def told(figure: T | None) -> T:
+    if figure is None:
+        raise OSError("nobody knows")
+    return figure
+
+
+worlds = st.builds(
+    World,
+    known=st.none() | st.builds(Balance, amounts | st.just(Nanos(-1)), amounts),
+    bucket=st.none() | st.integers(0, 10),
+    state=st.none() | st.sampled_from(State),
+    times=st.none() | st.decimals(0, 100, places=1),
+    count=st.none() | st.integers(1, 5),
+)
+
+
+def judge(policy: Policy, call: Call, estimate: Estimate, own: tuple[Budget, ...], world: World) -> Decision:
+    return decide(policy, call, estimate, key_budgets=own, figures=world, now=NOON)
+
+
+@given(file=files.map(numbered), call=calls, estimate=estimates, own=key_budgets, world=worlds)
 def test_every_call_gets_a_verdict_and_a_reason(
-    file: dict[str, Any], call: Call, estimate: Estimate, own: tuple[Budget, ...], balance: Balance
+    file: dict[str, Any], call: Call, estimate: Estimate, own: tuple[Budget, ...], world: World
 ) -> None:
-    decision = judge(loaded(file), call, estimate, own, balance)
+    decision = judge(loaded(file), call, estimate, own, world)
 
     assert decision.reason
     assert (decision.verdict is Verdict.BLOCK) == (decision.refusal is not None)
@@ -136,39 +202,47 @@ def test_every_call_gets_a_verdict_and_a_reason(
     assert len({alert.key for alert in decision.alerts}) == len(decision.alerts)
 
 
-@given(file=files.map(numbered), call=calls, estimate=estimates, own=key_budgets, balance=balances)
+@given(file=files.map(numbered), call=calls, estimate=estimates, own=key_budgets, world=worlds)
 def test_shadow_rules_change_nothing_but_what_is_told_of_them(
-    file: dict[str, Any], call: Call, estimate: Estimate, own: tuple[Budget, ...], balance: Balance
+    file: dict[str, Any], call: Call, estimate: Estimate, own: tuple[Budget, ...], world: World
 ) -> None:
-    bare = file | {"rules": [rule for rule in file["rules"] if rule.get("mode") != "shadow"]}
+    shadows = {rule["rule_id"] for rule in file["rules"] if is_shadow(rule)}
+    bare = file | {"rules": [rule for rule in file["rules"] if rule["rule_id"] not in shadows]}
 
-    judged, without = (judge(loaded(each), call, estimate, own, balance) for each in (file, bare))
+    judged, without = (judge(loaded(each), call, estimate, own, world) for each in (file, bare))
 
-    assert (judged.verdict, judged.reason, judged.refusal) == (
-        without.verdict,
-        without.reason,
-        without.refusal,
-    )
-    assert (judged.matched, judged.alerts) == (without.matched, without.alerts)
+    assert set(judged.shadow) <= shadows
+    assert acted(judged) == acted(without)
     assert enforced(judged) == enforced(without)
 
 
+def is_shadow(rule: dict[str, Any]) -> bool:
+    usual = "shadow" if rule["threshold_type"] == "repeat_calls" else "enforce"
+    return bool(rule.get("mode", usual) == "shadow")
+
+
+def acted(decision: Decision) -> Decision:
+    """All that anybody but a reader of the row would notice."""
+    return replace(decision, shadow=(), limits=(), rates=())
+
+
 def enforced(decision: Decision) -> list[object]:
-    return [limit for limit in decision.limits if limit.nanos is not None]
+    limits = [limit for limit in decision.limits if limit.nanos is not None]
+    return [*limits, *(rate for rate in decision.rates if not rate.watched)]
 
 
-@given(file=files.map(numbered), call=calls, estimate=estimates, own=key_budgets, balance=balances)
+@given(file=files.map(numbered), call=calls, estimate=estimates, own=key_budgets, world=worlds)
 def test_every_limit_is_over_a_counter_of_the_call_at_its_time(
-    file: dict[str, Any], call: Call, estimate: Estimate, own: tuple[Budget, ...], balance: Balance
+    file: dict[str, Any], call: Call, estimate: Estimate, own: tuple[Budget, ...], world: World
 ) -> None:
     policy = loaded(file)
-    decision = judge(policy, call, estimate, own, balance)
+    decision = judge(policy, call, estimate, own, world)
 
     for limit in decision.limits:
         window = limit.counter.window
         assert window.start <= call.at
         assert window.end is None or call.at < window.end
-    assert judge(policy, call, estimate, own, balance) == decision
+    assert judge(policy, call, estimate, own, world) == decision
 
 
 anything = st.recursive(

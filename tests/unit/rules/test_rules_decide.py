@@ -10,6 +10,7 @@ from rules.budget import BudgetSpec, budgets_for_key
 from rules.call import Call, CallId
 from rules.counter import Balance, CounterKey
 from rules.decide import Decision, Verdict, decide
+from rules.figures import Balances
 from rules.policy import EMPTY, Policy
 from rules.scope import Scope, ScopeKind
 from tests.unit.rules.build import NOON, call, estimate, no_spend, policy, spent
@@ -26,7 +27,7 @@ def judge(
     def balances(counter: CounterKey) -> Balance:
         return no_spend(counter) if balance is None else balance
 
-    return decide(policy, of or call(), estimate(costs, ceiling), balances=balances, now=NOON)
+    return decide(policy, of or call(), estimate(costs, ceiling), figures=Balances(balances), now=NOON)
 
 
 def rules(*written: str) -> Policy:
@@ -267,6 +268,23 @@ def test_a_keys_own_budgets_are_among_the_limits() -> None:
         "k1", [BudgetSpec.model_validate({"period": "total", "limit_usd": 5})], timezone="UTC"
     )
 
-    decision = decide(EMPTY, call(), estimate("1"), key_budgets=own, balances=no_spend, now=NOON)
+    decision = decide(EMPTY, call(), estimate("1"), key_budgets=own, figures=Balances(no_spend), now=NOON)
 
     assert [limit.owner for limit in decision.limits] == ["key:k1:issued:total"]
+
+
+def test_a_rule_that_allows_it_gives_way_to_an_emergency_override_of_its_scope() -> None:
+    ruled = rules(f"{DEAR}, allow_emergency_override: true", f"{DAY}, allow_emergency_override: true")
+    overridden = replace(ruled, exempt=frozenset({Scope(ScopeKind.TEAM, "search")}))
+
+    assert judge(ruled, costs="0.60").rule_id == "dear"
+    assert judge(overridden, costs="0.60").verdict is Verdict.ALLOW
+    assert [limit.nanos for limit in judge(overridden).limits] == [None], "it still counts"
+    elsewhere = replace(ruled, exempt=frozenset({Scope(ScopeKind.TEAM, "ads")}))
+    assert judge(elsewhere, costs="0.60").rule_id == "dear"
+
+
+def test_a_rule_that_does_not_allow_it_blocks_under_an_override_too() -> None:
+    overridden = replace(rules(DEAR), exempt=frozenset({Scope(ScopeKind.TEAM, "search")}))
+
+    assert judge(overridden, costs="0.60").rule_id == "dear"

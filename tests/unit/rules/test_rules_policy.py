@@ -7,6 +7,7 @@ from rules.budget import BudgetSpec, budgets_for_key
 from rules.call import Call
 from rules.counter import HoldMode
 from rules.policy import EMPTY, PLANS_MAX, Policy, has_hard_limit
+from rules.scope import EVERYONE
 from rules.window import Period
 from tests.unit.rules.build import NOON, call, policy
 
@@ -192,16 +193,41 @@ def test_a_rule_that_only_looks_on_still_has_its_counter_counted() -> None:
         assert limit.nanos is None
 
 
+def limited(policy: Policy, call: Call) -> list[str]:
+    return [limit.owner for limit in policy.limits(call) if limit.nanos is not None]
+
+
 def test_a_rule_limits_only_the_calls_it_applies_to() -> None:
     ruled = policy(
         "rules: [{rule_id: r, threshold_type: absolute_daily, threshold_value: 1, "
         "applies_to_models: ['gpt-*', 'o?']}]"
     )
 
-    assert ruled.limits(call(model="gpt-4o")) != ()
-    assert ruled.limits(call(model="o3")) != ()
-    assert ruled.limits(call(model="GPT-4o")) == ()
-    assert ruled.limits(call(model="my-gpt-4")) == ()
+    assert limited(ruled, call(model="gpt-4o")) == ["r"]
+    assert limited(ruled, call(model="o3")) == ["r"]
+    assert limited(ruled, call(model="GPT-4o")) == []
+    assert limited(ruled, call(model="my-gpt-4")) == []
+
+
+def test_the_figure_of_a_rule_over_a_period_is_that_of_all_calls_of_its_scope() -> None:
+    """Whichever calls it looks at: the others are counted, and not limited."""
+    ruled = policy(
+        "rules: [{rule_id: r, threshold_type: absolute_daily, threshold_value: 1, applies_to_models: ['gpt-*']}]"
+    )
+
+    ((looked_at,), (other,)) = (ruled.limits(call(model=model)) for model in ("gpt-4o", "o3"))
+
+    assert looked_at.counter == other.counter
+    assert (looked_at.nanos, other.nanos) == (nanos("1"), None)
+
+
+def test_the_figure_of_a_rule_over_everyone_counts_teams_that_it_does_not_look_at() -> None:
+    ruled = policy(
+        "rules: [{rule_id: r, threshold_type: absolute_daily, threshold_value: 1, per: global, "
+        "applies_to_teams: [search]}]"
+    )
+
+    assert [limit.nanos for limit in ruled.limits(call(team="batch"))] == [None]
 
 
 def test_rules_that_look_at_the_user_tell_users_apart() -> None:
@@ -209,8 +235,8 @@ def test_rules_that_look_at_the_user_tell_users_apart() -> None:
         "rules: [{rule_id: r, threshold_type: absolute_daily, threshold_value: 1, applies_to_users: [anna]}]"
     )
 
-    assert ruled.limits(call(user="anna")) != ()
-    assert ruled.limits(call(user="bert")) == ()
+    assert limited(ruled, call(user="anna")) == ["r"]
+    assert limited(ruled, call(user="bert")) == []
 
 
 def test_the_first_route_that_names_a_model_wins() -> None:
@@ -269,3 +295,15 @@ def test_a_budget_of_a_team_does_not_cover_a_provider_of_the_same_name() -> None
     odd = policy('budgets: [{scope: "team:openai", period: daily, limit_usd: 1}]')
 
     assert odd.limits(call(provider="openai", team="search")) == ()
+
+
+def test_a_rule_over_everyones_spending_counts_the_calls_of_teams_that_it_does_not_look_at() -> None:
+    ruled = policy(
+        "rules: [{rule_id: r, threshold_type: absolute_daily, threshold_value: 1, per: global, "
+        "applies_to_teams: [ads]}]"
+    )
+
+    (limit,) = ruled.limits(call(team="search"))
+    assert (limit.counter.scope, limit.nanos) == (EVERYONE, None)
+    (limit,) = ruled.limits(call(team="ads"))
+    assert (limit.counter.scope, limit.nanos) == (EVERYONE, nanos("1"))
