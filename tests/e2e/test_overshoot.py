@@ -1,9 +1,11 @@
 """A strict budget under a rush: exactly what it affords reaches the provider, never one call more."""
 
+from pathlib import Path
+
 import pytest
 
-from tests.support.gathering import ceiling, dollars, rush
-from tests.support.process import ScriptedProvider, Spendgate
+from tests.support.gathering import ceiling, dollars, nested_rules, rush
+from tests.support.process import ScriptedProvider, Spendgate, config_for
 
 CALLERS = 500
 ROOM = 10
@@ -21,6 +23,24 @@ async def test_of_500_at_once_exactly_the_10_that_the_budget_affords_reach_the_p
 
     assert len(provider.bill(tag)) == ROOM
     assert rushed.statuses == {200: ROOM, 402: CALLERS - ROOM}
+
+
+async def test_of_nested_budgets_that_are_all_tight_none_is_passed(
+    tmp_path: Path, provider: ScriptedProvider, tag: str
+) -> None:
+    """Everyone's, the team's and the key's: three rushes, the global limit raised by an edit between them."""
+    room = ROOM * ceiling(MAX_TOKENS)
+    config = config_for(provider.url, hold_queue_max=CALLERS)
+    with Spendgate(tmp_path / "nested", config, nested_rules(tag, room)) as server:
+        for repetition in range(3):
+            team = f"{tag}-{repetition}"
+            server.edit_rules(nested_rules(team, room, repetition=repetition))
+            key = server.key(team, "--budget-usd", dollars(room), "--period", "total", "--hold", "strict")
+
+            rushed = await rush(server.url, key, tag=team, callers=CALLERS, max_tokens=MAX_TOKENS)
+
+            assert len(provider.bill(team)) == ROOM
+            assert rushed.statuses == {200: ROOM, 402: CALLERS - ROOM}
 
 
 async def test_waiters_are_served_as_holds_settle_below_their_ceiling(
