@@ -5,11 +5,16 @@ from aiohttp import web
 
 from pricing.charge import Charge
 from pricing.money import usd
+from proxy import clock
 from proxy.dialects import Dialect
 from proxy.errors import ProxyError
 from proxy.holds import Holds
 from proxy.opencall import OpenCall
+from proxy.ratelimit import OURS, rate_headers
 from proxy.server import Reply, reply
+from rules.measure import Measure
+from rules.rate import Standing
+from rules.verdict import Verdict
 
 Headers = list[tuple[str, str]]
 
@@ -32,6 +37,7 @@ def problem(
         headers.append(("X-Trace-ID", trace_id))
     if error.retry_after_seconds is not None:
         headers.append(("Retry-After", str(error.retry_after_seconds)))
+    headers += error.headers
     if not error.should_retry and error.status < 500:
         headers.append(("x-should-retry", "false"))
     return reply(request, error.status, None, headers, body, close=error.close)
@@ -44,9 +50,17 @@ def added_headers(call: OpenCall, holds: Holds, charge: Charge | None = None) ->
         headers.append(("X-Trace-ID", call.row.trace_id))
     if call.billable:
         headers.append(("x-spendgate-estimate-usd", usd(call.estimate.expected)))
+    if call.row.verdict not in ("", Verdict.ALLOW.value):
+        headers.append(("x-spendgate-verdict", call.row.verdict))
+    if call.asked_model:
+        headers.append(("x-spendgate-model", call.call.model))
     remaining = _remaining(call, holds)
     if remaining is not None:
         headers.append(("x-spendgate-budget-remaining-usd", usd(remaining)))
+    if call.hold is not None and call.hold.pours:
+        now = clock.now()
+        rates = (pour.rate for pour in call.hold.pours)
+        headers += rate_headers(OURS, [Standing(rate, holds.used(rate.bucket, now)) for rate in rates])
     if charge is not None:
         cost = usd(charge.nanos)
         usage = charge.usage
@@ -72,7 +86,7 @@ def _remaining(call: OpenCall, holds: Holds) -> int | None:
     left = [
         limit.nanos - balance.spent - balance.held
         for limit in call.limits
-        if limit.nanos is not None
+        if limit.nanos is not None and limit.counter.measure is Measure.SPEND
         for balance in (holds.balance(limit.counter),)
     ]
     return max(0, min(left)) if left else None

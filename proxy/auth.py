@@ -3,8 +3,8 @@
 import secrets
 import string
 import zlib
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from hashlib import sha256
@@ -13,7 +13,8 @@ import orjson
 from multidict import MultiMapping
 
 from proxy.ledger.keys import KeyRow
-from rules.budget import Budget, BudgetSpec, budgets_for_key
+from rules.budget import Budget, BudgetSpec, budgets_for_key, in_timezone
+from rules.override import Override, raised
 
 PREFIX = "sk-sg"
 HEADERS = ("Authorization", "x-api-key", "api-key", "x-goog-api-key")
@@ -81,13 +82,61 @@ class Keyring:
         """`timezone` is that of the windows of budgets which keys were issued with."""
         self._timezone = timezone
         self._allow_test_keys = allow_test_keys
-        self._keys: dict[str, Key] = {}
+        self._overrides: tuple[Override, ...] = ()
+        self._issued: dict[str, Key] = {}
+        self._keys: dict[str, Key] = {}  # the same under overrides
+        self._digests: dict[str, str] = {}  # by a key's id
         for row in rows:
             self.put(row)
 
     def put(self, row: KeyRow) -> None:
         """A new key, or the new state of one: revoked, for instance."""
-        self._keys[row.digest] = key_of(row, timezone=self._timezone)
+        key = key_of(row, timezone=self._timezone)
+        self._issued[row.digest] = key
+        self._keys[row.digest] = self._under_overrides(key)
+        self._digests[key.id] = row.digest
+
+    def use_timezone(self, timezone: str) -> None:
+        """The windows of every key's own budgets are those of this time zone from now on."""
+        if timezone != self._timezone:
+            self._timezone = timezone
+            self._issued = {
+                digest: replace(key, budgets=in_timezone(key.budgets, timezone))
+                for digest, key in self._issued.items()
+            }
+            self._enforce()
+
+    def use_overrides(self, overrides: Sequence[Override]) -> set[Budget]:
+        """From the next call on. Gives the budgets that keys have now and had not before."""
+        before = set(self.budgets)
+        self._overrides = tuple(overrides)
+        self._enforce()
+        return set(self.budgets) - before
+
+    def present(self, key: Key) -> Key:
+        """The same key as it is now."""
+        return self._keys.get(self._digests.get(key.id, ""), key)
+
+    @property
+    def budgets(self) -> list[Budget]:
+        return [budget for key in self._keys.values() for budget in key.budgets]
+
+    def issued_budgets(self, now: datetime) -> list[Budget]:
+        """Of every key that opens something, without what overrides make of them."""
+        return [
+            budget
+            for key in self._issued.values()
+            if key.revoked_at is None and (key.expires_at is None or now < key.expires_at)
+            for budget in key.budgets
+        ]
+
+    def _enforce(self) -> None:
+        self._keys = {digest: self._under_overrides(key) for digest, key in self._issued.items()}
+
+    def _under_overrides(self, key: Key) -> Key:
+        if not (self._overrides and key.budgets):
+            return key
+        return replace(key, budgets=tuple(raised(budget, self._overrides) for budget in key.budgets))
 
     def authenticate(self, headers: MultiMapping[str], now: datetime) -> Key:
         """The call key of a request to the data plane. Raises BadKey."""

@@ -4,7 +4,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from rules.scope import ScopeKind
+
 TEXT_CHARS_MAX = 256
+AS_OTHER = {ScopeKind.USER: "user_as_other", ScopeKind.CATEGORY: "category_as_other"}
+"""Flags of rows whose name of that kind is counted together with others, since there are too many."""
 
 
 def kept(text: str) -> str:
@@ -64,3 +68,7 @@ class CallRow:
     ttft_us: int = 0  # arrival to the first byte of the provider's body
     duration_us: int = 0
     flags: list[str] = field(default_factory=list)
+    asked_model: str = ""  # where a rule had another one asked for: that is `model`
+    refusal: dict[str, str | None] = field(
+        default_factory=dict
+    )  # the figures of our own refusal, as they stood in the answer's body

@@ -10,8 +10,9 @@ from typing import Any, TypeVar
 from pydantic import SecretStr
 
 from pricing import catalog
+from pricing.book import PriceBook
 from pricing.document import BYTES_MAX, Document, DocumentError, Problem, check, nearest, parse
-from pricing.overrides import NONE, OverriddenBook
+from pricing.overrides import NONE, OverriddenBook, Overrides
 from pricing.overrides_load import load_overrides
 from proxy import environment, snapshots
 from proxy.environment import environ
@@ -29,8 +30,10 @@ __all__ = [
     "default_file",
     "environ",
     "load_config",
+    "load_price_overrides",
     "load_prices",
     "load_rules",
+    "read_text",
     "redacted",
 ]
 
@@ -64,7 +67,7 @@ def default_file(environ: Mapping[str, str]) -> Path:
 def load_config(path: Path, environ: Mapping[str, str]) -> LoadedConfig:
     """Raises DocumentError with everything that is wrong."""
     folder = path.absolute().parent
-    text = _read(path, "name another file with -c, or write one with `spendgate init`")
+    text = read_text(path, "name another file with -c, or write one with `spendgate init`")
     document = parse(text, file=path.name, environ=environ)
     document, problems = environment.complete_config(document, environ)
     config = _with_problems(problems, document, partial(check, Config))
@@ -83,7 +86,7 @@ def load_rules(loaded: LoadedConfig) -> Policy:
     default may be missing: then there are no rules, and a warning says so."""
     path, document = loaded.config.rules_file, None
     if loaded.rules_file_is_named or path.exists():
-        text = _read(path, "write one with `spendgate init`, or correct rules_file")
+        text = read_text(path, "write one with `spendgate init`, or correct rules_file")
         document = parse(text, file=path.name, environ=loaded.environ)
     else:
         warning = f"{path.name}: not found, so nothing is limited; write one with `spendgate init`"
@@ -100,12 +103,15 @@ def load_prices(loaded: LoadedConfig) -> OverriddenBook:
     """The catalogue, with the snapshot of `spendgate prices sync` where there is one, and before it what prices_file
     says. Raises DocumentError with everything that is wrong."""
     book, path = catalog.book(snapshots.in_force(loaded.data_dir).values()), loaded.config.prices_file
-    if path is None:
-        return OverriddenBook(book, NONE)
-    text = _read(path, "write one, or take prices_file out of the configuration")
+    return OverriddenBook(book, NONE if path is None else load_price_overrides(loaded, path, book))
+
+
+def load_price_overrides(loaded: LoadedConfig, path: Path, catalogue: PriceBook) -> Overrides:
+    """prices_file as it is now, before that catalogue. Raises DocumentError with everything that is wrong."""
+    text = read_text(path, "write one, or take prices_file out of the configuration")
     document = parse(text, file=path.name, environ=loaded.environ)
     providers = {loaded.config.price_provider(name) for name in loaded.config.providers}
-    return OverriddenBook(book, load_overrides(document, book, providers=providers))
+    return load_overrides(document, catalogue, providers=providers)
 
 
 def redacted(config: Config) -> dict[str, Any]:
@@ -126,7 +132,8 @@ def _with_problems(problems: tuple[Problem, ...], document: Document, make: Call
     return made
 
 
-def _read(path: Path, remedy: str) -> str:
+def read_text(path: Path, remedy: str) -> str:
+    """A file that people edit, of a size that can be read. Raises DocumentError with the remedy."""
     try:
         with path.open("rb") as file:
             content = file.read(BYTES_MAX * 4 + 1)  # a character has up to four bytes
@@ -177,6 +184,8 @@ def _warnings(config: Config) -> Iterator[str]:
                 f"providers.{name}.tls_verify: DANGER: is false; whoever stands in between can pose as this provider, "
                 "take its key, read every prompt and change every answer and its cost; name its authority in ca_file"
             )
+    if config.prices.is_plain_over_network:
+        yield "prices.url: whoever stands in between sets the prices; use https"
     if not config.alerts.enabled:
         yield "alerts.enabled: is false; no alert is sent, whatever is spent"
 

@@ -8,20 +8,25 @@ from urllib.parse import unquote
 
 from aiohttp import web
 
+from pricing.charge import Outcome
 from proxy import about, answers, clock, gate, log, metrics
 from proxy.about import About
 from proxy.admit import Admission
 from proxy.auth import BadKey, Key, Keyring, Kind
+from proxy.batches import Batches
 from proxy.callrow import CallRow, kept
+from proxy.categorise import Categoriser
 from proxy.dialects import BadBody, Dialect, Surface, check_of
 from proxy.dialects import read_body as read_of
-from proxy.dialects.body import decoded
+from proxy.dialects.codings import decoded_request
 from proxy.errors import BadCall, ProxyError, Refused, Unavailable, bad_key
-from proxy.opencall import OpenCall
+from proxy.opencall import Ending, OpenCall
+from proxy.passage import Guards
 from proxy.relay import Relay
 from proxy.routing import Route, route
 from proxy.server import Response, Slow, TooLarge, read_body
 from proxy.settings import SAMPLE, Config
+from proxy.shutdown import Switch
 from proxy.till import Till
 from rules.call import Call, CallId
 from rules.policy import Policy
@@ -51,7 +56,11 @@ class Gateway:
     relay: Relay
     own_page: OwnPage  # health pages: keyless, ours
     about: About
+    batches: Batches
+    categoriser: Categoriser
     node: str
+    switch: Switch  # the emergency shutdown
+    guards: Guards
 
     async def handle(self, request: web.BaseRequest) -> Response:
         arrived, started = clock.now(), clock.monotonic()
@@ -71,12 +80,15 @@ class Gateway:
             self._pass_dialect(request, way, dialect)
             key = self._authenticate(request, arrived)
             call = self._begin(request, call_id, way, key, arrived=arrived, started=started)
+            self.switch.check()
             self._pass_test_key(call, way, dialect)
             await self._read(request, call)
-            await self._admit(call)
+            await self._admit(request, call)
+            self._check_again(call)
             return await self.relay.run(request, call)
         except ProxyError as problem:
             if call is not None and not call.ended:
+                call.row.refusal = dict(problem.extra)
                 self.till.refuse(
                     call,
                     status=problem.status,
@@ -177,6 +189,7 @@ class Gateway:
 
     async def _read(self, request: web.BaseRequest, call: OpenCall) -> None:
         """The body into memory, and what can be peeked from it into the call. The bytes themselves are kept."""
+        self.categoriser.read_headers(request.headers, call)
         try:
             call.body = await read_body(
                 request, limit_bytes=self.config.limits.body_bytes, idle_seconds=BODY_IDLE_SECONDS
@@ -205,6 +218,7 @@ class Gateway:
         except BadBody as bad:
             raise BadCall(400, bad.code, bad.message, param=bad.param) from bad
         self._note_reading(call)
+        await self.categoriser.name(call)
 
     def _read_free(self, request: web.BaseRequest, call: OpenCall) -> None:
         """What costs nothing is written down as far as it can be read, and refused by nobody but its provider."""
@@ -222,7 +236,7 @@ class Gateway:
     def _decode(self, request: web.BaseRequest, body: bytes) -> bytes:
         coding = ", ".join(request.headers.getall("Content-Encoding", ())).strip().lower()
         try:
-            text = decoded(body, coding, limit_bytes=self.config.limits.body_bytes)
+            text = decoded_request(body, coding, limit_bytes=self.config.limits.body_bytes)
         except BadBody as bad:
             raise BadCall(413, bad.code, bad.message) from bad
         if text is None:
@@ -259,8 +273,8 @@ class Gateway:
         )
 
     def _provider_for(self, call: OpenCall) -> str:
-        """Model routes move calls of `/v1/*` to another provider of the same wire API."""
-        if call.route.chosen or call.reading is None:
+        """Model routes move calls of `/v1/*` to another provider of the same wire API. A batch stays where its file is."""
+        if call.route.chosen or call.reading is None or call.reading.batch is not None:
             return call.route.provider
         named = call.policy.route(call.reading.model)
         if named is None or named == call.route.provider:
@@ -286,7 +300,7 @@ class Gateway:
         apis = self.config.providers[provider].apis
         return not apis or (surface.api is not None and surface.api.name in apis)
 
-    async def _admit(self, call: OpenCall) -> None:
+    async def _admit(self, request: web.BaseRequest, call: OpenCall) -> None:
         provider = self.config.providers[call.route.provider]
         if not provider.configured:
             raise Unavailable(
@@ -300,7 +314,24 @@ class Gateway:
         if call.surface.kind != "metered":
             self._admit_unmetered(call)
             return
-        await self.admission.admit(call)
+        self.guards.check(call.route.provider, metered=True)
+        if call.reading is not None and call.reading.batch is not None:
+            await self.batches.measure(call)
+        self.categoriser.count(call)
+        await self.admission.admit(call, request.headers)
+
+    def _check_again(self, call: OpenCall) -> None:
+        """Calls that waited for a budget do not slip past a shutdown, nor to a provider that went down meanwhile: they give
+        back what they hold."""
+        try:
+            self.switch.check()
+            metered = call.surface.kind == "metered"
+            call.passage = self.guards.enter(call.route.provider, metered=metered)
+        except Unavailable as problem:
+            if call.hold is not None:
+                ending = Ending(Outcome.NOT_SENT, problem.status, problem.code, at=clock.monotonic())
+                self.till.finish(call, ending)
+            raise
 
     def _admit_unmetered(self, call: OpenCall) -> None:
         """Under a hard budget only paths known to be free or metered pass; elsewhere they are recorded."""
@@ -325,6 +356,8 @@ class Gateway:
 
     def _leave(self, call: OpenCall) -> None:
         """The client went away, or the server stopped, before anything was sent: nothing to pay."""
+        if call.passage is not None:
+            call.passage.ended()
         self.till.refuse(
             call,
             status=499,

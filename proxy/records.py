@@ -35,6 +35,9 @@ class Deferred:
     path: str  # where it is asked for: this, then its id
     asked_tier: str = ""
     unpriced: bool = False  # charged at the price of another model, its own being unknown
+    endpoint: str = ""  # of a batch: what its requests are for
+    query: str = ""  # that asking for it needs
+    several: bool = False  # of a batch: its requests are for several models
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,9 @@ from pricing.money import Nanos
 from proxy import clock, jobs, metrics
 from proxy.answers import Headers, added_headers
 from proxy.config import Config
-from proxy.deferred import Deferrals, asked_id
+from proxy.deferred import Deferrals
 from proxy.dialects import MediaApi, Meter, Metered
+from proxy.dialects.codings import ANSWER_CODINGS, offered
 from proxy.dialects.media import MediaMeter
 from proxy.drain import Drains
 from proxy.errors import UpstreamFailed
@@ -25,10 +26,10 @@ from proxy.routing import target
 from proxy.server import Reply, Response, Stream, reply
 from proxy.till import Till
 from proxy.upstream import UpstreamFailure
+from proxy.work import asked_id
 
 BUFFER_BYTES_MAX = 4 << 20  # an answer up to here is held until its cost is known, and carries it in headers
 OVERLOADED = 529  # Anthropic's word for "come again later": no work was done, as with 429
-CODINGS_READ = frozenset({"", "identity", "gzip", "x-gzip", "deflate"})  # of answers, by the meter
 CLIENT_LEFT = 499  # what a row shows for an answer that nobody waited for
 
 
@@ -39,6 +40,7 @@ class Answer(Protocol):
     reason: str
     headers: list[tuple[str, str]]
     close_delimited: bool
+    retries: int  # tries to connect that had failed before
 
     def pieces(self) -> AsyncIterator[bytes]: ...
     def close(self) -> None: ...
@@ -90,6 +92,8 @@ class Exchange:
         self._passed = 0  # bytes given to the client
         self._asked_id = asked_id(call.dialect.name, call.row.method, call.route.path)  # of work that goes on
         self._is_told = False  # the client has the status of the answer
+        assert call.passage is not None, "a call that goes was let through"
+        self._passage = call.passage
 
     async def run(self) -> Response:
         fetching: asyncio.Task[None] | None = None
@@ -120,13 +124,12 @@ class Exchange:
             on_sent=self._note_sent,
         )
         call.row.upstream_status = answer.status
-        if answer.status in (429, OVERLOADED):
-            metrics.UPSTREAM_429.labels(call.route.provider).inc()
+        self._note_status(answer)
         streams = _is_sse(answer.headers) or (
             call.reading is not None and call.reading.json_stream and answer.status < 300
         )
         if call.reading is not None:
-            self._meter = self._meter_for(streams, _value(answer.headers, "content-encoding"))
+            self._meter = self._meter_for(streams, _coding(answer.headers))
         if streams or (call.reading is None and not self._asked_id):
             return
         if call.reading is not None and call.reading.media is not None and _is_sound(answer.headers):
@@ -166,11 +169,26 @@ class Exchange:
     def _note_sent(self) -> None:
         call = self._call
         call.sent_at = clock.monotonic()
+        self._passage.sent(streams=call.row.stream)
         metrics.OVERHEAD.observe(call.sent_at - call.started - call.row.waited_us / 1e6)
+
+    def _note_status(self, answer: Answer) -> None:
+        if answer.retries:
+            self._flag_retried()
+        if answer.status in (429, OVERLOADED):
+            metrics.UPSTREAM_429.labels(self._call.route.provider).inc()
+            self._passage.throttled(answer.headers)
+        elif answer.status >= 500:
+            self._passage.failed(str(answer.status))
+
+    def _flag_retried(self) -> None:
+        self._call.row.flags.append("connect_retried")
+        metrics.FLAGS.labels("connect_retried").inc()
 
     def _note_first_byte(self) -> None:
         if self._call.first_byte_at is None:
             self._call.first_byte_at = clock.monotonic()
+            self._passage.answered()
 
     # -- the answer -------------------------------------------------------------------------------------------
 
@@ -197,7 +215,7 @@ class Exchange:
         charge = self._finish(self._outcome_of_status(), answer.status)
         headers = [*returnable(answer.headers), *added_headers(self._call, self._relay_parts.holds, charge)]
         if self._asked_id and self._relay_parts.deferrals is not None and answer.status == 200:
-            coding = _value(answer.headers, "content-encoding")
+            coding = _coding(answer.headers)
             self._relay_parts.deferrals.note(self._call.route.provider, self._asked_id, body, coding)
         return reply(self._request, answer.status, answer.reason, headers, body)
 
@@ -218,10 +236,12 @@ class Exchange:
             if meter is not None:
                 await self._write(client, meter.end())
         except UpstreamFailure as failure:
+            self._passage.broke(failure)
             self._finish(self._outcome_of_break(), answer.status, failure.code)
             client.break_off()
             return client
         if self._was_cut():
+            self._passage.failed("upstream_reset")
             self._finish(Outcome.BROKEN, answer.status, "upstream_reset")
             client.break_off()
             return client
@@ -259,11 +279,12 @@ class Exchange:
         """In a coding that nobody here reads, a whole answer looks like one that was cut."""
         answer = self._answer
         assert answer is not None, "no answer to judge"
-        return _value(answer.headers, "content-encoding").lower() in CODINGS_READ
+        return _coding(answer.headers).lower() in ANSWER_CODINGS
 
     # -- the books --------------------------------------------------------------------------------------------
 
     def _finish(self, outcome: Outcome, status: int, error_type: str = "") -> Charge | None:
+        self._passage.ended(answered=self._answer is not None)
         ending = Ending(
             outcome,
             status,
@@ -295,6 +316,9 @@ class Exchange:
 
     def _failed(self, failure: UpstreamFailure) -> UpstreamFailed:
         """No answer reached the client: 504 for a silent provider, else 502."""
+        self._passage.broke(failure)
+        if failure.retries:
+            self._flag_retried()
         if not failure.sent:
             outcome = Outcome.NOT_SENT
         elif not failure.proven:
@@ -390,13 +414,13 @@ def _value(headers: Headers, name: str) -> str:
     return next((value.strip() for key, value in headers if key.lower() == name), "")
 
 
+def _coding(headers: Headers) -> str:
+    """All of them, in their order, over however many lines."""
+    return ", ".join(value.strip() for key, value in headers if key.lower() == "content-encoding")
+
+
 def _metered_codings(headers: Headers, *, stream: bool) -> Headers:
-    """`Accept-Encoding` cut to what the meter can decode: a stream must come plain, to be metered as it passes."""
-    kept: Headers = []
-    for name, value in headers:
-        if name.lower() == "accept-encoding":
-            codings = [part.strip() for part in value.split(",")]
-            usable = [part for part in codings if part.split(";")[0].strip().lower() in ("gzip", "deflate")]
-            value = "identity" if stream or not usable else ", ".join(usable)
-        kept.append((name, value))
-    return kept
+    return [
+        (name, offered(value, stream=stream) if name.lower() == "accept-encoding" else value)
+        for name, value in headers
+    ]

@@ -33,6 +33,7 @@ class SampleAnswer:
     """An answer that is made as it is read. `pieces` goes on where a cancelled iteration stopped."""
 
     close_delimited = False
+    retries = 0
 
     def __init__(self, status: int, content_type: str, pieces: Iterator[bytes], pause_seconds: float) -> None:
         self.status = status

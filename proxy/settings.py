@@ -15,16 +15,19 @@ from pydantic import (
     SecretStr,
     ValidationInfo,
     field_validator,
+    model_validator,
 )
 
 from pricing.problem import nearest
-from proxy import channels, dialects
+from proxy import channels, dialects, plugins
 from proxy.address import Address, is_loopback, parse_address
+from proxy.fetch import fetch_url, is_plain_over_network, shown
 from proxy.log import Format, Level
 from proxy.outbound import HttpProxy, header_name, header_value, parse_http_proxy
 from proxy.routing import RESERVED
 from rules import alert
 from rules.spec import ListOf, NotYet, Section, Spec, Usd
+from rules.spec import Pattern as Glob
 
 SAMPLE = "sample"
 """The provider that is built in: it answers offline."""
@@ -77,6 +80,11 @@ def _http_proxy(value: object) -> object:
     return parse_http_proxy(value) if isinstance(value, str) else _text(value, of="proxy")
 
 
+def _switch(value: object) -> object:
+    """YAML reads `on` and `off` as true and false."""
+    return ("on" if value else "off") if isinstance(value, bool) else value
+
+
 def _upper(value: object) -> object:
     return value.upper() if isinstance(value, str) else value
 
@@ -108,6 +116,25 @@ def _channel_type(value: str) -> str:
             f'channels of type "{value:.60}" are not available in this version: choose one of {", ".join(known)}'
         )
     return value
+
+
+def _plugin(name: str, *, what: str, group: str) -> str:
+    known = plugins.names(group)
+    if not known:
+        raise ValueError(f'"{name:.60}" is no {what}: no plug-in of the group {group} is installed')
+    return _one_of(name, what=what, known=known)
+
+
+def _price_source(name: str) -> str:
+    return _plugin(name, what="price source", group=plugins.PRICE_SOURCES)
+
+
+def _estimator(name: str) -> str:
+    return _plugin(name, what="estimator", group=plugins.ESTIMATORS)
+
+
+def _categoriser(name: str) -> str:
+    return _plugin(name, what="categoriser", group=plugins.CATEGORISERS)
 
 
 def _base_url(value: str) -> str:
@@ -143,6 +170,11 @@ def _one_worker(value: int) -> int:
     return value
 
 
+def _empty_as_none(value: object) -> object:
+    """Its variable was not set."""
+    return None if value == "" else value
+
+
 def _nothing_as_empty(value: object) -> object:
     return {} if value is None else value
 
@@ -158,6 +190,10 @@ DefaultHeaders = Annotated[
     dict[HeaderName, HeaderValue], BeforeValidator(_nothing_as_empty), AfterValidator(_each_name_once)
 ]
 OutboundProxy = Annotated[HttpProxy, PlainSerializer(str)]
+FetchUrl = Annotated[str, AfterValidator(fetch_url), PlainSerializer(shown)]
+PriceSource = Annotated[str, AfterValidator(_price_source)]
+Estimator = Annotated[str, AfterValidator(_estimator)]
+Categoriser = Annotated[str, AfterValidator(_categoriser)]
 
 
 class Timeouts(Section):
@@ -165,6 +201,28 @@ class Timeouts(Section):
 
     connect_seconds: Seconds = 10.0
     idle_seconds: Seconds = 600.0  # reasoning models think for minutes before their first byte
+
+
+class UpstreamBreaker(Section):
+    """When a provider counts as down. With these defaults hardly a call that would succeed is refused."""
+
+    enabled: bool = True
+    failure_share: Annotated[Decimal, Field(gt=0, le=1)] = Decimal("0.9")
+    min_calls: Annotated[int, Field(ge=1, le=100_000)] = 20
+    window_seconds: Annotated[float, Field(ge=1, le=3_600)] = 60.0
+    first_token_seconds: Seconds | None = None
+    cooldown_seconds: Annotated[float, Field(ge=0.1, le=3_600)] = 10.0
+    trial_calls: Annotated[int, Field(ge=1, le=100)] = 3
+
+    @model_validator(mode="before")
+    @classmethod
+    def _on_or_off(cls, data: Any) -> Any:
+        """YAML reads `off` as false; in quotes, and in JSON, it is a word."""
+        if data in ("on", "off"):
+            return {"enabled": data == "on"}
+        if isinstance(data, str):
+            raise ValueError("is no breaker: write off, or its keys below it")
+        return {"enabled": data} if isinstance(data, bool) else data
 
 
 class Provider(Spec):
@@ -183,7 +241,9 @@ class Provider(Spec):
     proxy: Annotated[OutboundProxy | None, BeforeValidator(_http_proxy)] = None
     price_provider: Annotated[str, Field(min_length=1)] | None = None
     include_usage: bool = True
-    connect_retries: Annotated[int, Field(ge=0, le=10)] = 0
+    own_cost: Annotated[Literal["off", "on"], BeforeValidator(_switch)] = "off"
+    connect_retries: Annotated[int, Field(ge=0, le=3)] = 0
+    breaker: UpstreamBreaker = UpstreamBreaker()
 
     @field_validator("api_key_file")
     @classmethod
@@ -245,6 +305,30 @@ class OnDisconnect(Section):
 
 class OnJournalFailure(Section):
     soft_allowance_usd: Usd = Decimal(1)
+
+
+class PriceSettings(Section):
+    """Where a running server fetches newer prices; without either it fetches none."""
+
+    url: Annotated[FetchUrl | None, BeforeValidator(_empty_as_none)] = None
+    source: PriceSource | None = None
+    ttl_seconds: Annotated[float, Field(ge=1, le=604_800)] = 3_600.0
+
+    @field_validator("source")
+    @classmethod
+    def _one_source(cls, source: str | None, info: ValidationInfo) -> str | None:
+        if source is not None and info.data.get("url") is not None:
+            raise ValueError("stands beside url: keep one of the two")
+        return source
+
+    @property
+    def is_on(self) -> bool:
+        return self.url is not None or self.source is not None
+
+    @property
+    def is_plain_over_network(self) -> bool:
+        """Could somebody in between set the prices?"""
+        return self.url is not None and is_plain_over_network(self.url)
 
 
 class Limits(Section):
@@ -315,6 +399,11 @@ class Config(Section):
     default_provider: str = Field(default="", validate_default=True)
     rules_file: File = Path("rules.yaml")
     prices_file: File | None = None
+    prices: PriceSettings = PriceSettings()
+    estimators: Annotated[dict[Glob, Estimator], BeforeValidator(_nothing_as_empty)] = Field(
+        default_factory=dict
+    )
+    categoriser: Annotated[Categoriser | None, BeforeValidator(_empty_as_none)] = None
     data_dir: File = Path("data")
     ledger: Ledger = Ledger()
     journal: JournalSettings = JournalSettings()
@@ -324,6 +413,7 @@ class Config(Section):
     budget_status: Literal[402, 429] = 402
     hold_wait_seconds: Annotated[float, Field(ge=0, le=300)] = 10.0
     hold_queue_max: Annotated[int, Field(ge=0, le=1_000_000)] = 1_000
+    max_delay_seconds: Annotated[float, Field(gt=0, le=300)] = 10.0
     on_disconnect: OnDisconnect = OnDisconnect()
     on_journal_failure: OnJournalFailure = OnJournalFailure()
     transparent: Literal["standard", "exact"] = "standard"
@@ -331,13 +421,17 @@ class Config(Section):
     limits: Limits = Limits()
     logging: Logging = Logging()
     alerts: Alerts = Alerts()
-    max_delay_seconds: NotYet = None
     retention: NotYet = None
     tracing: NotYet = None
 
     def price_provider(self, provider: str) -> str:
         """Whose prices in the catalogue a provider's calls are charged at."""
         return self.providers[provider].price_provider or provider
+
+    @property
+    def own_cost_providers(self) -> frozenset[str]:
+        """Those whose own figure of a call's cost goes before its price."""
+        return frozenset(name for name, provider in self.providers.items() if provider.own_cost == "on")
 
     @field_validator("admin")
     @classmethod

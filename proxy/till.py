@@ -1,6 +1,6 @@
 """Where a call's money is held, settled and written down: `open` before the first byte goes, `finish` after the last."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -10,18 +10,20 @@ from pricing.price import Price
 from pricing.tokens import Counter, Prompt
 from pricing.usage import Usage
 from proxy import log, metrics
+from proxy.acting import note_acts, note_shadow
 from proxy.auth import Kind
 from proxy.callrow import kept
-from proxy.deferred import is_object_id
 from proxy.dialects import Metered
-from proxy.holds import Holds
+from proxy.holds import Holds, Moved
 from proxy.journal import Journal, JournalUnwritable
 from proxy.learned import Learned, is_counted
 from proxy.ledger.ship import Shipper
 from proxy.opencall import Ending, OpenCall
 from proxy.records import Deferred, Opened, Refused, Settled
+from proxy.work import is_object_id, kept_query
 from rules.alert import Alert, Level, crossings
-from rules.counter import Hold
+from rules.counter import Hold, Limit
+from rules.policy import Policy, has_hard_limit
 from rules.scope import Scope, ScopeKind
 
 FindPrice = Callable[[str, str, datetime], Price | None]
@@ -44,7 +46,12 @@ class Till:
         find_price: FindPrice,
         learned: Learned,
         soft_allowance: Nanos,
+        own_cost: Collection[str] = (),
+        policy: Callable[[], Policy] | None = None,
+        ended: Callable[[OpenCall, Charge | None], None] = lambda *_: None,
     ) -> None:
+        """`own_cost`: the providers whose own figure goes before their price. `policy` gives the one in force, where it
+        may change. `ended` hears of every call that was sent."""
         self._holds = holds
         self._journal = journal
         self._shipper = shipper
@@ -52,14 +59,19 @@ class Till:
         self._find_price = find_price
         self._learned = learned
         self._allowance = soft_allowance
+        self._own_cost = own_cost
+        self._policy = policy
+        self._ended = ended
 
     def open(self, call: OpenCall, hold: Hold) -> None:
         """Write the hold to disk. Raises JournalUnwritable where the call must not go: under a hard budget, or
         once the allowance for calls without a journal is used up."""
         call.hold = hold
         call.row.held_nanos = max((amount for _, amount in hold.amounts), default=0)
+        if call.price is None:
+            return  # costs nothing, however it ends
         lost = self._charge(call, Ending(Outcome.LOST, 0))
-        assert lost is not None, "a call that costs nothing holds nothing"
+        assert lost is not None, "what was sent is charged"
         try:
             self._journal.append(Opened(row=call.row, hold=hold, lost=lost))
             call.journaled = True
@@ -88,6 +100,7 @@ class Till:
             call.row.outcome, call.row.success = Outcome.ANSWERED.value, True
         self._write(Settled(call.row, charge, tuple(call.alerts), work), call)
         self._learn(call, charge)
+        self._ended(call, charge)
         _observe(call, charge, ending)
         return charge
 
@@ -104,6 +117,7 @@ class Till:
         assert not call.ended, f"call {call.row.call_id} ended twice"
         call.ended = True
         metrics.IN_FLIGHT.dec()
+        note_acts(call)
 
     def _surely_charged(self, call: OpenCall, ending: Ending) -> Charge | None:
         """A fault of ours in reading an answer must not make the call free, nor keep its hold."""
@@ -121,11 +135,11 @@ class Till:
             return _free(call, ending)
         price = self._served_price(call, metered)
         usage = None if metered is None else metered.usage
+        told = metered if call.call.provider in self._own_cost else None
         outcome = ending.outcome
         if metered is not None and not metered.readable and outcome in _ANSWERS:
             outcome = Outcome.UNREADABLE
-        goes_on = _goes_on(call, ending)
-        if goes_on:
+        if _goes_on(call, ending):
             outcome, usage = Outcome.FAILED, None
         charge = charge_for(
             outcome,
@@ -138,13 +152,10 @@ class Till:
             service_tier="" if metered is None else metered.service_tier,
             asked_tier="" if call.reading is None else call.reading.service_tier,
             unpriced=call.unpriced and price is call.price,
+            own_cost=None if told is None else told.own_cost,
+            own_cost_problem="" if told is None else told.own_cost_problem,
         )
-        if charge is not None and goes_on:
-            return replace(
-                charge,
-                reason="the work goes on in the background: charged as estimated until its end is told",
-            )
-        return charge
+        return charge if charge is None else _until_told(call, ending, charge)
 
     def _served_price(self, call: OpenCall, metered: Metered | None) -> Price:
         """A served model other than the requested one is charged at the truth, and told."""
@@ -194,13 +205,13 @@ class Till:
         if charge is None:
             self._holds.release(hold)
             return
-        moved = self._holds.settle(hold, charge.nanos)
-        budgets = {budget.id: budget for budget in (*call.policy.budgets_of(call.call), *call.key.budgets)}
-        for limit in call.limits:
-            budget = budgets.get(limit.owner)
-            for move in moved:
-                if budget is not None and move.counter == limit.counter:
-                    call.alerts += crossings(budget, move.counter, move.before, move.after, call.row.at)
+        moved = self._holds.settle(hold, charge.nanos, tokens=_tokens_of(charge))
+        call.alerts += _crossed(call, call.policy, call.limits, moved)
+        in_force = call.policy if self._policy is None else self._policy()
+        if in_force is not call.policy:
+            # A budget that came while the call went on hears of it too; what both know is sent once, by its key.
+            limits = in_force.limits(call.call, call.key.budgets)
+            call.alerts += _crossed(call, in_force, limits, moved)
         if charge.nanos > call.estimate.ceiling and ending.outcome is not Outcome.LOST:
             call.row.flags.append("hold_exceeded")
             call.alerts.append(
@@ -224,7 +235,7 @@ class Till:
         if metered is not None:
             row.served_model = kept(metered.served_model)
             row.provider_id = kept(metered.provider_id)
-            row.service_tier = kept(metered.service_tier)
+            row.service_tier = kept(metered.service_tier) or row.service_tier
         if charge is None:
             return
         row.price_version = charge.price_version
@@ -259,11 +270,45 @@ class Till:
             )
 
 
+def _crossed(
+    call: OpenCall, policy: Policy, limits: Sequence[Limit], moved: Sequence[Moved]
+) -> Iterator[Alert]:
+    """The thresholds of a policy's budgets, and of the key's own, that the call's settled cost has passed."""
+    budgets = {budget.id: budget for budget in (*policy.budgets_of(call.call), *call.key.budgets)}
+    for limit in limits:
+        budget = budgets.get(limit.owner)
+        for move in moved:
+            if budget is not None and move.counter == limit.counter:
+                yield from crossings(budget, move.counter, move.before, move.after, call.row.at)
+
+
+def _tokens_of(charge: Charge) -> int | None:
+    """None where nobody told or saw any: the estimate stands."""
+    return (charge.usage.input_tokens + charge.usage.output_tokens) or None
+
+
 def _goes_on(call: OpenCall, ending: Ending) -> bool:
-    """Is the provider still at work in the background? Whether or not anyone listens."""
-    if call.reading is None or not call.reading.background or ending.outcome not in _ANSWERS:
+    """Is the provider still at work after its answer? Whether or not anyone listens."""
+    if call.reading is None or not call.billable or not call.goes_on or ending.outcome not in _ANSWERS:
         return False
-    return ending.metered is None or not ending.metered.complete
+    return call.reading.batch is not None or ending.metered is None or not ending.metered.complete
+
+
+def _until_told(call: OpenCall, ending: Ending, charge: Charge) -> Charge:
+    """What stands for work whose end is not known: under a hard budget its ceiling, as was held. A batch's own estimate
+    goes before its tokens at one price: it is the sum of many requests, of many models perhaps."""
+    batch = None if call.reading is None else call.reading.batch
+    if batch is not None and charge.nanos:
+        charge = replace(charge, nanos=call.estimate.expected)
+    if not _goes_on(call, ending):
+        return charge
+    reason = "the work goes on in the background: charged as estimated until its end is told"
+    if has_hard_limit(call.limits):
+        charge = replace(charge, nanos=max(charge.nanos, call.estimate.ceiling))
+        reason = "the work goes on: held at its ceiling until its end is told"
+    if _work_left(call, ending) is None:
+        reason = "the work goes on, and the provider told no id to ask for its end by: charged as estimated"
+    return replace(charge, reason=reason)
 
 
 def _work_left(call: OpenCall, ending: Ending) -> Deferred | None:
@@ -271,8 +316,16 @@ def _work_left(call: OpenCall, ending: Ending) -> Deferred | None:
     object_id = "" if ending.metered is None else ending.metered.provider_id
     if call.reading is None or not is_object_id(object_id):
         return None
-    path = call.route.path.rstrip("/")
-    return Deferred(object_id, path, asked_tier=call.reading.service_tier, unpriced=call.unpriced)
+    batch = call.reading.batch
+    return Deferred(
+        object_id,
+        call.route.path.rstrip("/"),
+        asked_tier=call.reading.service_tier,
+        unpriced=call.unpriced,
+        endpoint="" if batch is None else batch.endpoint,
+        query=kept_query(call.route.query),
+        several=len(call.models) > 1,
+    )
 
 
 def _free(call: OpenCall, ending: Ending) -> Charge | None:
@@ -307,6 +360,7 @@ def _observe(call: OpenCall, charge: Charge | None, ending: Ending) -> None:
         metrics.cost(team, model, charge.basis.value).inc(charge.nanos / 1e9)
         metrics.tokens(team, model, "input").inc(charge.usage.input_tokens)
         metrics.tokens(team, model, "output").inc(charge.usage.output_tokens)
+    note_shadow(call, charge)
     _log(call, charge)
 
 

@@ -28,7 +28,13 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.http_parser import RawResponseMessage
 from aiohttp.streams import StreamReader
 from multidict import CIMultiDict
-from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
+from tenacity import (
+    AsyncRetrying,
+    retry_if_exception_type,
+    stop_after_attempt,
+    stop_before_delay,
+    wait_exponential_jitter,
+)
 from yarl import URL
 
 from proxy import jobs
@@ -47,7 +53,10 @@ Headers = list[tuple[str, str]]
 
 class UpstreamFailure(Exception):
     """No answer, or not all of one. `sent`: something was handed to the provider's socket. `proven`: False where a reused
-    connection died without a byte, which happens to a request that nobody ever read."""
+    connection died without a byte, which happens to a request that nobody ever read. `retries`: tries to connect after the
+    first one."""
+
+    retries = 0
 
     def __init__(self, code: str, detail: str, *, sent: bool, proven: bool = True) -> None:
         super().__init__(f"{code}: {detail}")
@@ -77,7 +86,9 @@ class Answer:
         payload: StreamReader,
         connection: Connection,
         writing: "asyncio.Task[None] | None",
+        retries: int = 0,
     ) -> None:
+        self.retries = retries
         self.status = message.code
         self.reason = message.reason or ""
         self.headers: Headers = [
@@ -148,6 +159,7 @@ class Upstream:
         self._asks_proxy = proxy is not None and self._origin.scheme == "http"
         self._connections_max = connections_max
         self._timeout = ClientTimeout(total=None, connect=connect_seconds, sock_connect=connect_seconds)
+        self._connect_seconds = connect_seconds
         self._idle_seconds = idle_seconds
         self._connect_retries = connect_retries
         self._ssl = ssl_context
@@ -168,7 +180,7 @@ class Upstream:
         if self._asks_proxy:
             raw_target, headers = self._for_proxy(raw_target, headers)
         head = _request_head(method, raw_target, self._host, headers, body)
-        connection = await (self._connect_again() if self._connect_retries else self._connect())
+        connection, retries = await (self._connect_again() if self._connect_retries else self._connect_once())
         protocol = connection.protocol
         assert protocol is not None, "a connection has a protocol until it is released"
         reused = protocol in self._used
@@ -193,28 +205,46 @@ class Upstream:
             silent = isinstance(error, ClientConnectionError | OSError) and not isinstance(
                 error, TimeoutError
             )
-            raise _failure(error, sent=True, proven=not (reused and silent)) from error
+            failure = _failure(error, sent=True, proven=not (reused and silent))
+            failure.retries = retries
+            raise failure from error
         except BaseException:
             _abandon(connection, writing)
             raise
         if self._asks_proxy and message.code == PROXY_REFUSED:
             _abandon(connection, writing)
             raise _refused_by_proxy(message.code)
-        return Answer(message, payload, connection, writing)
+        return Answer(message, payload, connection, writing, retries)
 
     async def close(self) -> None:
         if self._connector is not None:
             await self._connector.close()
 
-    async def _connect_again(self) -> Connection:
-        """The one thing that is tried twice: nothing was sent, so nothing can be done twice."""
+    async def _connect_once(self) -> tuple[Connection, int]:
+        return await self._connect(), 0
+
+    async def _connect_again(self) -> tuple[Connection, int]:
+        """The one thing that is tried twice: nothing was sent, so nothing can be done twice. All tries together are over
+        within the time for one. Gives how many failed, too."""
         retrying = AsyncRetrying(
             retry=retry_if_exception_type(UpstreamFailure),
-            stop=stop_after_attempt(1 + self._connect_retries),
+            stop=stop_after_attempt(1 + self._connect_retries) | stop_before_delay(self._connect_seconds),
             wait=wait_exponential_jitter(multiplier=0.1, max=RETRY_SECONDS_MAX, jitter=0.1),
             reraise=True,
         )
-        return await retrying(self._connect)
+        try:
+            connection = await self._within_time_for_one(retrying)
+        except UpstreamFailure as failure:
+            failure.retries = _retries(retrying)
+            raise
+        return connection, _retries(retrying)
+
+    async def _within_time_for_one(self, retrying: AsyncRetrying) -> Connection:
+        try:
+            async with asyncio.timeout(self._connect_seconds):
+                return await retrying(self._connect)
+        except TimeoutError as error:
+            raise self._not_connected(error) from error
 
     async def _connect(self) -> Connection:
         if self._connector is None or self._template is None:
@@ -280,6 +310,10 @@ class Upstream:
                 "upstream_proxy", "the name of the proxy to it could not be resolved", sent=False
             )
         return _failure(error, sent=False, proven=True)
+
+
+def _retries(retrying: AsyncRetrying) -> int:
+    return int(retrying.statistics["attempt_number"]) - 1
 
 
 def _refused_by_proxy(status: int) -> UpstreamFailure:

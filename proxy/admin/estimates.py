@@ -14,16 +14,17 @@ from pricing.money import Nanos, usd
 from pricing.overrides import Prices
 from pricing.price import PER, Price
 from pricing.rates import MILLION, Rates
-from pricing.tokens import COUNTED_BYTES_MAX, Counter, Prompt, TokenCount, text_bytes
+from pricing.tokens import COUNTED_BYTES_MAX, Prompt, TokenCount, text_bytes
 from proxy import dialects
 from proxy.admin.answers import Problem
 from proxy.admin.working import shown_part
-from proxy.admit import affordable_tokens, billed_of, estimate_of, habit_of, price_of
 from proxy.auth import Key, Kind, key_of
 from proxy.callrow import kept
 from proxy.dialects import Api, BadBody, Reading, Surface
 from proxy.dialects import read_body as read_of
 from proxy.errors import Refused
+from proxy.estimating import affordable_tokens, billed_of, estimate_of, habit_of, price_of
+from proxy.estimators import Counts
 from proxy.holds.local import LocalHolds
 from proxy.holds.seed import spent_on
 from proxy.learned import Learned
@@ -32,8 +33,12 @@ from proxy.ledger.ship import Shipper
 from proxy.routing import route
 from proxy.settings import Config
 from rules.call import Call, CallId
+from rules.category import shown_name
 from rules.counter import Balance, CounterKey, HoldMode, Limit, claims_of
 from rules.decide import decide
+from rules.figures import Balances
+from rules.measure import Measure
+from rules.override import Override, raised
 from rules.policy import Policy
 from rules.scope import ScopeKind
 from rules.spec import ExactName
@@ -68,12 +73,13 @@ class Desk:
 
     config: Config
     book: Prices
-    counter: Counter
+    counter: Counts
     learned: Learned
     policy: Callable[[], Policy]
     ledger: Ledger | None
     holds: LocalHolds | None = None
     shipper: Shipper | None = None
+    overrides: Callable[[], Sequence[Override]] = lambda: ()  # of budgets: `policy` knows them, keys do not
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +111,7 @@ async def explain(desk: Desk, wanted: Wanted, now: datetime) -> dict[str, Any]:
         worked.call,
         worked.estimate,
         key_budgets=() if key is None else key.budgets,
-        balances=lambda counter: (balances or {}).get(counter, NONE_YET),
+        figures=Balances(lambda counter: (balances or {}).get(counter, NONE_YET)),
         now=now,
     )
     shown = list(_limits(worked, balances))
@@ -137,6 +143,7 @@ async def _key(desk: Desk, wanted: Wanted) -> Key | None:
             404, "unknown_key", f'no key has the id "{wanted.key}": `spendgate keys list` shows them'
         )
     key = key_of(row, timezone=desk.policy().timezone)
+    key = replace(key, budgets=tuple(raised(each, desk.overrides()) for each in key.budgets))
     if key.kind is not Kind.LIVE:
         why = "makes no calls" if key.kind is Kind.ADMIN else "makes calls that cost nothing"
         raise Problem(400, "invalid_request", f"key: a key of the kind {key.kind.value} {why}")
@@ -173,6 +180,7 @@ async def _work(desk: Desk, policy: Policy, wanted: Wanted, key: Key | None, now
         team,
         key_id,
         user=kept(reading.user),
+        category=shown_name(reading.category),
         stream=reading.stream,
     )
     limits = tuple(limit for limit in policy.limits(call, budgets) if _is_named(limit.counter))
@@ -239,7 +247,7 @@ def _is_named(counter: CounterKey) -> bool:
 # -- tokens ---------------------------------------------------------------------------------------------------------
 
 
-def _counted(counter: Counter, prompt: Prompt, model: str) -> tuple[tuple[tuple[str, int], ...], TokenCount]:
+def _counted(counter: Counts, prompt: Prompt, model: str) -> tuple[tuple[tuple[str, int], ...], TokenCount]:
     """What each part adds to the count of those before it, so that the parts come to the whole. Texts come last: they
     are counted once."""
     counts = counter.bound if text_bytes(prompt) > COUNTED_BYTES_MAX else counter.count
@@ -272,7 +280,10 @@ async def _balances(
 ) -> Mapping[CounterKey, Balance] | None:
     """As the live server holds them; counters that it has not used yet, and all of them without it, by the roll-ups."""
     plan = policy.plan(worked.call, () if key is None else key.budgets)
-    wanted = {limit.counter for limit in (*worked.limits, *(watch.limit for watch in plan.watches))}
+    wanted = {
+        limit.counter
+        for limit in (*worked.limits, *(each.limit for each in plan.matters if each.limit is not None))
+    }
     if desk.ledger is None:
         return None
     unknown = set(wanted if desk.holds is None else desk.holds.unknown(wanted))
@@ -285,6 +296,8 @@ async def _balances(
 
 def _limits(worked: Worked, balances: Mapping[CounterKey, Balance] | None) -> Iterator[dict[str, Any]]:
     for claim in claims_of(worked.limits, worked.estimate):
+        if claim.counter.measure is not Measure.SPEND:
+            continue  # how many calls are in flight when it is asked says nothing about when it is sent
         for limit in claim.limits:
             balance = None if balances is None else balances.get(limit.counter, NONE_YET)
             end = limit.counter.window.end

@@ -32,6 +32,7 @@ def ready(state: AdminState) -> Page:
         **page,
         "status": HEALTHY if fit else "degraded",
         "components": components,
+        **state.details(),
     }
 
 

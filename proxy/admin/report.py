@@ -6,10 +6,11 @@ from datetime import datetime
 from typing import Any
 
 from pricing.money import usd
-from proxy.ledger import Ledger, calls, estimates
+from proxy.ledger import Ledger, calls, estimates, shadow
 from proxy.ledger.calls import ReportLine
 
 TOTAL = "total"
+SHADOW_SINCE = "7d"  # where nobody says
 COUNTS = ("calls", "refused", "input_tokens", "output_tokens")
 
 
@@ -58,6 +59,25 @@ async def report_estimates(
                 "above_ceiling_percent": _percent(line.above_ceiling, line.calls),
             }
             for line in lines
+        ],
+    }
+
+
+async def report_shadow(ledger: Ledger, *, since: datetime | None, until: datetime | None) -> dict[str, Any]:
+    """One line a rule. No total: a call that several rules would have acted on stands under each of them."""
+    return {
+        "since": None if since is None else since.isoformat(),
+        "until": None if until is None else until.isoformat(),
+        "lines": [
+            {
+                "rule_id": line.rule_id,
+                "calls": line.calls,
+                "cost_usd": usd(line.nanos),
+                "first": line.first.isoformat(timespec="seconds"),
+                "last": line.last.isoformat(timespec="seconds"),
+                "teams": sorted(line.teams),
+            }
+            for line in await shadow.lines(ledger, since=since, until=until)
         ],
     }
 

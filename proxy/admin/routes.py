@@ -10,16 +10,29 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import ValidationError
 
 from proxy import clock, metrics
-from proxy.admin import estimates, health, keys, prices
+from proxy.admin import (
+    breaker_routes,
+    estimates,
+    health,
+    keys,
+    override_routes,
+    prices,
+    rerate,
+    upstream_routes,
+)
 from proxy.admin.answers import SERVER, Problem, answer, invalid
 from proxy.admin.doors import Door, at, guard
+from proxy.admin.explain import explain
 from proxy.admin.instants import instant_of
-from proxy.admin.report import Wanted, report, report_estimates
+from proxy.admin.report import SHADOW_SINCE, Wanted, report, report_estimates, report_shadow
+from proxy.admin.rerated import Rater
 from proxy.admin.state import AdminState
 from proxy.ledger import calls
 from proxy.ledger.calls import GROUPS, PAGE_ROWS_MAX, CallFilter
+from proxy.reload import MOVING
 
 BODY_BYTES_MAX = 64 << 10
+FLUSH_SECONDS = 2.0
 CALLS_SHOWN = 100  # where the request does not say
 
 
@@ -35,11 +48,18 @@ def admin_application(state: AdminState) -> web.Application:
         ("DELETE", "/api/v1/keys/{id}", Door.ADMINS, _revoke_key),
         ("GET", "/api/v1/calls", Door.READERS, _calls),
         ("GET", "/api/v1/calls/{id}", Door.READERS, _call),
+        ("GET", "/api/v1/calls/{id}/explain", Door.READERS, _explain),
         ("GET", "/api/v1/report", Door.READERS, _report),
         ("GET", "/api/v1/report/estimates", Door.READERS, _report_estimates),
+        ("GET", "/api/v1/report/shadow", Door.READERS, _report_shadow),
         ("POST", "/api/v1/estimate", Door.READERS, _estimate),
         ("GET", "/api/v1/pricing", Door.READERS, _pricing),
+        ("POST", "/api/v1/pricing/rerate", Door.ADMINS, _rerate),
         ("POST", "/api/v1/control/flush", Door.ADMINS, _flush),
+        ("POST", "/api/v1/control/reload", Door.ADMINS, _reload),
+        *breaker_routes.routes(_body),
+        *override_routes.routes(_body),
+        *upstream_routes.routes(_body),
     ):
         application.router.add_route(method, path, at(door, state, handler))
     application.on_response_prepare.append(_sign)
@@ -105,11 +125,21 @@ async def _calls(state: AdminState, request: web.Request, _: str) -> web.StreamR
 
 
 async def _call(state: AdminState, request: web.Request, _: str) -> web.StreamResponse:
+    return answer(await _found(state, request))
+
+
+async def _found(state: AdminState, request: web.Request) -> dict[str, Any]:
     async with state.ledger.connect() as connection:
         found = await calls.by_id(connection, request.match_info["id"])
     if found is None:
         raise Problem(404, "unknown_call", "no call with that id is in the ledger, or it has not ended yet")
-    return answer(found)
+    return found
+
+
+async def _explain(state: AdminState, request: web.Request, _: str) -> web.StreamResponse:
+    """A call that was just refused is on its way to the ledger."""
+    await state.shipper.flush(FLUSH_SECONDS)
+    return answer(explain(await _found(state, request)))
 
 
 async def _report(state: AdminState, request: web.Request, _: str) -> web.StreamResponse:
@@ -127,6 +157,12 @@ async def _report_estimates(state: AdminState, request: web.Request, _: str) -> 
     asked = _query(request, "since", "until")
     since, until = _instant(state, asked, "since"), _instant(state, asked, "until")
     return answer(await report_estimates(state.ledger, since=since, until=until))
+
+
+async def _report_shadow(state: AdminState, request: web.Request, _: str) -> web.StreamResponse:
+    asked = {"since": SHADOW_SINCE, **_query(request, "since", "until")}
+    since, until = _instant(state, asked, "since"), _instant(state, asked, "until")
+    return answer(await report_shadow(state.ledger, since=since, until=until))
 
 
 async def _estimate(state: AdminState, request: web.Request, _: str) -> web.StreamResponse:
@@ -164,6 +200,24 @@ async def _pricing(state: AdminState, request: web.Request, _: str) -> web.Strea
     return answer({"providers": prices.providers(state.prices, at)})
 
 
+async def _rerate(state: AdminState, request: web.Request, actor: str) -> web.StreamResponse:
+    """One batch. What is on its way to the ledger is looked at too."""
+    try:
+        wanted = rerate.Wanted.model_validate(await _body(request))
+    except ValidationError as error:
+        raise invalid(error) from error
+    if wanted.after is None:
+        await state.shipper.flush()
+    rating = rerate.Rerating(
+        state.ledger,
+        Rater(state.desk.config, state.prices),
+        state.signer(actor),
+        state.desk.holds,
+        state.policy,
+    )
+    return answer(await rating.batch(wanted, clock.now()))
+
+
 # -- the command line's -----------------------------------------------------------------------------------------------
 
 
@@ -171,6 +225,17 @@ async def _flush(state: AdminState, _: web.Request, __: str) -> web.StreamRespon
     """Until every call that has ended is in the ledger, so that a reader beside this process sees it."""
     flushed = await state.shipper.flush()
     return answer({"flushed": flushed, "backlog": state.shipper.backlog})
+
+
+async def _reload(state: AdminState, _: web.Request, actor: str) -> web.StreamResponse:
+    """Read the edited files now, not once they have rested."""
+    done = await state.reloads.now(actor)
+    refused = [edited.problem for _, edited in done.values() if edited.problem is not None]
+    if refused:
+        raise Problem(422, "configuration_error", "\n".join(map(str, refused)))
+    if any(result == MOVING for result, _ in done.values()):
+        raise Problem(409, "file_changing", "a file changed while it was read: it is read once it rests")
+    return answer({name: {"result": result, **edited.details()} for name, (result, edited) in done.items()})
 
 
 # -- what a request says --------------------------------------------------------------------------------------------

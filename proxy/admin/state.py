@@ -3,14 +3,21 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pricing.overrides import OverriddenBook
 from proxy.admin.estimates import Desk
 from proxy.auth import Keyring
+from proxy.breakers import Breakers
 from proxy.ledger import Ledger, audit
 from proxy.ledger.ship import Shipper
+from proxy.live_prices import LivePrices
+from proxy.overrides import BudgetOverrides
+from proxy.passage import Guards
+from proxy.reload import Reloads
+from proxy.shutdown import Switch
 from rules.policy import Policy
 
 HEALTHY = "healthy"
@@ -42,7 +49,7 @@ class AdminState:
     shipper: Shipper
     policy: Callable[[], Policy]
     desk: Desk
-    prices: OverriddenBook
+    live_prices: LivePrices
     price_provider: Callable[[str], str]  # whose prices a provider of the configuration has
     components: Callable[[], Mapping[str, str]]  # each part by name: "healthy", or what is wrong with it
     node: str
@@ -51,6 +58,16 @@ class AdminState:
     admin_host: str  # that the admin listener is bound to
     version: str
     started: float  # monotonic seconds
+    reloads: Reloads
+    breakers: Breakers
+    switch: Switch
+    overrides: BudgetOverrides
+    guards: Guards
+    details: Callable[[], Mapping[str, Any]] = dict  # on /ready, for people: they make nothing unfit
+
+    @property
+    def prices(self) -> OverriddenBook:
+        return self.live_prices.present
 
     def signer(self, actor: str) -> Signer:
         return Signer(self.node, self.audit_secret, actor)

@@ -5,6 +5,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
+from pricing.charge import PROVIDER_COST
 from pricing.money import NANOS_PER_USD, nanos, usd
 from pricing.overrides import Prices
 from pricing.price import Part, Price
@@ -12,12 +13,15 @@ from pricing.usage import Usage
 from proxy.settings import SAMPLE, Config
 
 ABOVE = "charged above its classes: never under what was estimated or seen"
+TOLD = "cost told by the provider: not worked out from its classes"
 GONE = "the price of that version is not in this installation: its classes cannot be told"
 
 
 def working(row: Mapping[str, Any], prices: Prices, config: Config) -> dict[str, Any]:
     """Parts, tier and a note of a call as the ledger shows it. The parts are worked out anew at the version that was
     charged: where that is not to be had, or they come to something else, the note says so."""
+    if PROVIDER_COST in row["flags"]:
+        return {"parts": [], "tier": row["service_tier"], "note": TOLD}
     usage = Usage(**row["usage"])
     price = _price_of(row, prices, config)
     if price is None:

@@ -8,6 +8,7 @@ from urllib.parse import quote, urlencode
 import click
 
 from proxy import control
+from proxy.admin.explain import explain, told
 from proxy.admin.working import working
 from proxy.cli import Failed, show
 from proxy.cli.books import read
@@ -20,7 +21,7 @@ from proxy.cli.options import (
     until_option,
 )
 from proxy.cli.show import Column
-from proxy.config import load_prices, load_rules
+from proxy.config import LoadedConfig, load_prices, load_rules
 from proxy.control import Control
 from proxy.ledger import Ledger, calls
 from proxy.ledger.calls import PAGE_ROWS_MAX, CallFilter
@@ -47,6 +48,13 @@ PARTS = (
     Column("per", "per", True),
     Column("cost_usd", "cost USD", True),
 )
+CHARGES = (
+    Column("seq", "charge", True),
+    Column("cost_usd", "USD", True),
+    Column("basis", "basis"),
+    Column("price_version", "price"),
+    Column("reason", "why"),
+)
 FIELDS = (
     *("call_id", "provider_id", "at", "team", "key_id", "user", "category", "tags", "trace_id", "node"),
     *("operation", "method", "path", "dialect", "provider", "model", "served_model", "service_tier"),
@@ -62,6 +70,7 @@ FIELDS = (
         "error_type",
     ),
     *("reason", "flags", "verdict", "rule_ids", "shadow_ids", "limits", "held_usd", "estimate_expected_usd"),
+    *("refusal", "asked_model"),
     *("estimate_ceiling_usd", "estimate_confidence", "estimate_basis", "estimate_input_tokens"),
     *("estimate_output_tokens", "policy_version", "price_version", "request_bytes", "response_bytes"),
     *("waited_ms", "ttft_ms", "duration_ms"),
@@ -122,18 +131,24 @@ def command(
 def show_one(call_id: str, file: Path, form: str) -> None:
     """Show one call whole: what it consumed, at which prices, and why it was charged so."""
     loaded = load_for_ledger(file)
-    row = read(
+    row = found_call(loaded, call_id)
+    worked = working(row, load_prices(loaded), loaded.config)
+    if form == "json":
+        show.as_json([{**row, "working": worked}])
+    else:
+        _explain(row, worked)
+
+
+def found_call(loaded: LoadedConfig, call_id: str) -> dict[str, Any]:
+    """Its row, whole."""
+    row: dict[str, Any] | None = read(
         loaded,
         asked=lambda live: control.ask(live, "GET", f"/api/v1/calls/{quote(call_id, safe='')}"),
         direct=lambda ledger: _one(ledger, call_id),
     )
     if row is None:
         raise Failed(f"no call {call_id} is in the ledger", "`spendgate calls` shows the latest")
-    worked = working(row, load_prices(loaded), loaded.config)
-    if form == "json":
-        show.as_json([{**row, "working": worked}])
-    else:
-        _explain(row, worked)
+    return row
 
 
 async def _one(ledger: Ledger, call_id: str) -> dict[str, Any] | None:
@@ -153,6 +168,7 @@ def _explain(row: Mapping[str, Any], worked: Mapping[str, Any]) -> None:
         f"held ${row['held_usd']}",
     ]
     lines += [f"flags {', '.join(row['flags'])}"] if row["flags"] else []
+    lines += told(explain(row))
     for line in lines:
         click.echo(show.printable(line))
     if row["cost_usd"] is None:
@@ -163,6 +179,9 @@ def _explain(row: Mapping[str, Any], worked: Mapping[str, Any]) -> None:
     show.as_table(PARTS, worked["parts"])
     if worked["note"]:
         click.echo(worked["note"], err=True)
+    if len(row["charges"]) > 1:
+        click.echo("\nCorrected: the last of these charges stands, and their sum is what it cost.")
+        show.as_table(CHARGES, row["charges"])
 
 
 async def _listed(ledger: Ledger, wanted: CallFilter) -> list[dict[str, Any]]:

@@ -44,7 +44,7 @@ def _problems_beside(loaded: LoadedConfig) -> Iterator[str]:
         yield str(error)
     else:
         _warn(policy.warnings)
-        click.echo(_summary(loaded, policy), err=True)
+        click.echo(summary_of_rules(loaded.config.rules_file.name, policy), err=True)
     if loaded.config.prices_file is not None:
         try:
             overrides = load_prices(loaded).overrides
@@ -61,14 +61,14 @@ def _warn(warnings: tuple[str, ...]) -> None:
         click.echo(f"warning: {warning}", err=True)
 
 
-def _summary(loaded: LoadedConfig, policy: Policy) -> str:
+def summary_of_rules(name: str, policy: Policy) -> str:
     budgets = len(policy.budgets) + len(policy.default_team.budgets)
     counts = (
         _count(budgets, "budget"),
         _count(len(policy.rules), "rule"),
         _count(len(policy.routes), "route"),
     )
-    return f"{loaded.config.rules_file.name}: {', '.join(counts)}; times in {policy.timezone}; version {policy.version}"
+    return f"{name}: {', '.join(counts)}; times in {policy.timezone}; version {policy.version}"
 
 
 def _summary_of_prices(file: Path, overrides: Overrides) -> str:

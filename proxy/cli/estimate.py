@@ -13,15 +13,19 @@ from pricing.tokens import Counter
 from proxy import clock, control
 from proxy.admin.answers import Problem, invalid
 from proxy.admin.estimates import BODY_BYTES_MAX, CHAT_PATH, Desk, Wanted, explain
+from proxy.admin.overrides import standing_in
 from proxy.cli import Failed, show
 from proxy.cli.books import read
 from proxy.cli.options import config_option, format_option, load_for_ledger
 from proxy.cli.show import Column
 from proxy.config import LoadedConfig, load_prices, load_rules
 from proxy.control import ControlError
+from proxy.estimators import Estimators
 from proxy.learned import Learned
 from proxy.ledger import FILE, Ledger, estimates
 from proxy.ranks import load_ranks
+from rules.overridden import overridden
+from rules.override import Override
 
 PATH = "/api/v1/estimate"
 PARTS = (
@@ -116,11 +120,15 @@ async def _alone(loaded: LoadedConfig, wanted: Wanted, ledger: Ledger | None) ->
     ranks = load_ranks(Path(cache_dir) if cache_dir else None)
     if ranks.warning:
         click.echo(f"warning: {ranks.warning}", err=True)
+    counter = Estimators(Counter(ranks.encodings), loaded.config.estimators)
     learned = Learned()
+    standing: list[Override] = []
     if ledger is not None:
         async with ledger.connect() as connection:
             learned.take(await estimates.lessons(connection))
-    desk = Desk(loaded.config, book, Counter(ranks.encodings), learned, lambda: policy, ledger)
+        standing = await standing_in(ledger, clock.now())
+    policy = overridden(policy, standing, clock.now())
+    desk = Desk(loaded.config, book, counter, learned, lambda: policy, ledger, overrides=lambda: standing)
     return await explain(desk, wanted, clock.now())
 
 

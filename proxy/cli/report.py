@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 import click
 
 from proxy import control
-from proxy.admin.report import Wanted, report, report_estimates
+from proxy.admin.report import SHADOW_SINCE, Wanted, report, report_estimates, report_shadow
 from proxy.cli import show
 from proxy.cli.books import read
 from proxy.cli.options import (
@@ -38,6 +38,14 @@ OF_ESTIMATES = (
     Column("p95", "95th percentile", True),
     Column("above_ceiling_percent", "above the ceiling %", True),
 )
+OF_SHADOW = (
+    Column("rule_id", "rule"),
+    Column("calls", "calls", True),
+    Column("cost_usd", "cost USD", True),
+    Column("first", "first"),
+    Column("last", "last"),
+    Column("teams", "teams"),
+)
 
 
 @click.command("report")
@@ -48,24 +56,42 @@ OF_ESTIMATES = (
     is_flag=True,
     help="How far estimates were off, by model, instead of spending.",
 )
+@click.option(
+    "--shadow",
+    "of_shadow",
+    is_flag=True,
+    help=f"What rules in shadow mode would have acted on, by rule, instead; since {SHADOW_SINCE} unless told.",
+)
 @since_option
 @until_option
 @format_option("table", "json", "csv")
 @config_option
 def command(
-    file: Path, by: str | None, of_estimates: bool, since: str | None, until: str | None, form: str
+    file: Path,
+    by: str | None,
+    of_estimates: bool,
+    of_shadow: bool,
+    since: str | None,
+    until: str | None,
+    form: str,
 ) -> None:
-    """What was spent, by team, key, model or day (of the time zone in rules.yaml).
+    """What was spent, by team, key, model, category or day (of the time zone in rules.yaml).
 
     "Not reported" is the part of the cost that no provider reported itself: it was observed or estimated."""
     if of_estimates and by not in (None, "model"):
         raise click.UsageError("--estimates are told by model: leave out --by")
+    if of_shadow and (of_estimates or by is not None):
+        raise click.UsageError("--shadow is told by rule: leave out --by and --estimates")
+    since = SHADOW_SINCE if of_shadow and since is None else since
     loaded = load_for_ledger(file)
     timezone = load_rules(loaded).timezone
     by = by or GROUPS[0]
     wanted = Wanted(by, instant("--since", since, timezone), instant("--until", until, timezone), timezone)
     if of_estimates:
         _of_estimates(loaded, wanted, form)
+        return
+    if of_shadow:
+        _of_shadow(loaded, wanted, form)
         return
     found: dict[str, Any] = read(
         loaded,
@@ -93,6 +119,22 @@ def _of_estimates(loaded: LoadedConfig, wanted: Wanted, form: str) -> None:
         show.as_csv([column.name for column in OF_ESTIMATES], found["lines"])
     else:
         show.as_table(OF_ESTIMATES, found["lines"])
+
+
+def _of_shadow(loaded: LoadedConfig, wanted: Wanted, form: str) -> None:
+    found: dict[str, Any] = read(
+        loaded,
+        asked=lambda live: control.ask(live, "GET", f"/api/v1/report/shadow?{_times(wanted)}"),
+        direct=lambda ledger: report_shadow(ledger, since=wanted.since, until=wanted.until),
+    )
+    if form == "json":
+        show.as_json(found["lines"])
+        return
+    flat = [{**line, "teams": ", ".join(line["teams"])} for line in found["lines"]]
+    if form == "csv":
+        show.as_csv([column.name for column in OF_SHADOW], flat)
+    else:
+        show.as_table(OF_SHADOW, flat)
 
 
 def _query(wanted: Wanted) -> str:

@@ -41,7 +41,7 @@ class ReportLine:
     output_tokens: int
 
 
-GROUPS = ("team", "key", "model", "day")
+GROUPS = ("team", "key", "model", "category", "day")
 
 
 async def spent(
@@ -70,17 +70,31 @@ async def listed(connection: AsyncConnection, wanted: CallFilter) -> list[dict[s
 
 
 async def by_id(connection: AsyncConnection, call_id: str) -> dict[str, Any] | None:
+    """With every charge of it: the first, and what corrected it."""
     row = (await connection.execute(_joined().where(calls.c.call_id == call_id))).mappings().first()
-    return None if row is None else _shown(dict(row))
+    if row is None:
+        return None
+    facts = (charges.c.seq, charges.c.nanos, charges.c.basis, charges.c.price_version, charges.c.reason)
+    every = select(*facts).where(charges.c.call_id == call_id).order_by(charges.c.seq)
+    made = [
+        {"seq": seq, "cost_usd": usd(nanos), "basis": basis, "price_version": version, "reason": reason}
+        for seq, nanos, basis, version, reason in await connection.execute(every)
+    ]
+    return {**_shown(dict(row)), "charges": made}
 
 
 async def report(
     connection: AsyncConnection, by: str, *, since: datetime | None, until: datetime | None, timezone: str
 ) -> list[ReportLine]:
-    """Cost and calls per team, key, model or day of a time zone; the dearest first, days in order."""
+    """Cost and calls per team, key, model, category or day of a time zone; the dearest first, days in order."""
     if by == "day":
         return await _by_day(connection, since=since, until=until, timezone=timezone)
-    column = {"team": calls.c.team, "key": calls.c.key_id, "model": calls.c.model}[by]
+    column = {
+        "team": calls.c.team,
+        "key": calls.c.key_id,
+        "model": calls.c.model,
+        "category": calls.c.category,
+    }[by]
     statement = _sums(column).where(*_where(CallFilter(since=since, until=until))).group_by(column)
     lines = [_line(row) for row in await connection.execute(statement)]
     return sorted(lines, key=lambda line: (-line.nanos, line.group))
@@ -173,7 +187,7 @@ def _shown(row: dict[str, Any]) -> dict[str, Any]:
     nanos = row.pop("cost_nanos")
     flags = [*orjson.loads(row.pop("flags")), *orjson.loads(row.pop("charge_flags") or "[]")]
     row["usage"] = orjson.loads(row["usage"]) if row["usage"] else {}
-    for name in ("tags", "rule_ids", "shadow_ids", "limits"):
+    for name in ("tags", "rule_ids", "shadow_ids", "limits", "refusal"):
         row[name] = orjson.loads(row[name])
     row["at"] = instant(row["at"]).isoformat()
     row["stream"], row["success"] = bool(row["stream"]), bool(row["success"])

@@ -67,6 +67,8 @@ calls = Table(
     Column("ttft_us", Big, nullable=False),
     Column("duration_us", Big, nullable=False),
     Column("flags", Text, nullable=False),
+    Column("asked_model", String(256), nullable=False, server_default=""),
+    Column("refusal", Text, nullable=False, server_default="{}"),
     Index("calls_by_time", "at"),
     Index("calls_by_key", "key_id", "at"),
     Index("calls_by_team", "team", "at"),

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections import Counter, deque
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 from tenacity import AsyncRetrying, Future, retry_if_exception_type, wait_exponential_jitter
@@ -30,6 +31,7 @@ class Shipper:
         self._arrived = asyncio.Event()
         self._hurry = asyncio.Event()
         self._progress = asyncio.Condition()
+        self._shipping = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
         self.last_error = ""
 
@@ -58,6 +60,21 @@ class Shipper:
             return False
         return True
 
+    @contextlib.asynccontextmanager
+    async def still(self, timeout_seconds: float = 10.0) -> AsyncIterator[Iterator[Ended]]:
+        """While nothing goes to the ledger: what is in it, and what is given here, once it is asked for, is then all that
+        has ended. Raises TimeoutError where the ledger does not take what is on its way."""
+        async with asyncio.timeout(timeout_seconds):
+            await self._shipping.acquire()
+        try:
+            yield self._on_their_way()
+        finally:
+            self._shipping.release()
+
+    def _on_their_way(self) -> Iterator[Ended]:
+        for record, _ in self._waiting:
+            yield record
+
     async def close(self) -> None:
         """Ship what there is, then stop. What does not get there stays in the journal for the next start."""
         await self.flush()
@@ -70,11 +87,12 @@ class Shipper:
             if len(self._waiting) < BATCH_MAX and not self._hurry.is_set():
                 await self._gather()
             self._hurry.clear()
-            batch = [self._waiting.popleft() for _ in range(min(BATCH_MAX, len(self._waiting)))]
-            if not self._waiting:
-                self._arrived.clear()
-            if batch:
-                await self._ship(batch)
+            async with self._shipping:
+                batch = [self._waiting.popleft() for _ in range(min(BATCH_MAX, len(self._waiting)))]
+                if not self._waiting:
+                    self._arrived.clear()
+                if batch:
+                    await self._ship(batch)
 
     async def _gather(self) -> None:
         with contextlib.suppress(TimeoutError):

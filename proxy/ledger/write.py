@@ -12,17 +12,18 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pricing.charge import Basis, Charge
-from proxy.callrow import CallRow
+from proxy.callrow import AS_OTHER, CallRow
 from proxy.ledger.schema import calls, charges, deferred, outbox, rollups
 from proxy.records import Ended, Settled, micros, usage_to_dict
 from rules.alert import Alert
+from rules.call import OTHER
 from rules.scope import Scope, ScopeKind
 from rules.window import QUARTER_SECONDS
 
 WAITING = "waiting"  # of deferred work: its end is not known yet
 FIRST_ASKED_SECONDS = 10
 
-_JSON = ("tags", "rule_ids", "shadow_ids", "limits", "flags")
+_JSON = ("tags", "rule_ids", "shadow_ids", "limits", "flags", "refusal")
 _COLUMNS = tuple(column.name for column in calls.columns)
 _CHARGE_COLUMNS = tuple(column.name for column in charges.columns if column.name != "charge_id")
 
@@ -128,7 +129,7 @@ def _sums(records: Iterable[Ended]) -> dict[tuple[str, str, int], list[int]]:
         if charge is not None:
             row = record.row
             quarter = micros(row.at) // (QUARTER_SECONDS * 1_000_000)
-            alike.setdefault((quarter, *_named(row)), (row, []))[1].append(charge)
+            alike.setdefault((quarter, *_counted(row)), (row, []))[1].append(charge)
     sums: dict[tuple[str, str, int], list[int]] = {}
     for (quarter, *_), (row, charged) in alike.items():
         figures = (
@@ -158,8 +159,18 @@ _named = attrgetter(*_SCOPES.values())
 
 def scopes_of(row: CallRow) -> list[Scope]:
     """Every scope that a call's charge counts towards, as on the call itself."""
-    named = zip(_SCOPES, _named(row), strict=True)
+    named = zip(_SCOPES, _counted(row), strict=True)
     return [Scope(ScopeKind.GLOBAL), *(Scope(kind, name) for kind, name in named if name)]
+
+
+def _counted(row: CallRow) -> tuple[str, ...]:
+    """The names that a call counts towards, in the order of the scopes."""
+    names: tuple[str, ...] = _named(row)
+    if not row.flags:  # mostly
+        return names
+    return tuple(
+        OTHER if AS_OTHER.get(kind) in row.flags else name for kind, name in zip(_SCOPES, names, strict=True)
+    )
 
 
 _facts = attrgetter(*_COLUMNS)

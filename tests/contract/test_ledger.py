@@ -1,16 +1,19 @@
 """What every storage of the ledger must do: the same tests on each."""
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from sqlalchemy import func, inspect, select
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from pricing.charge import Basis
-from proxy.ledger import Ledger, audit, calls, keys, outbox, sqlite_url, write
+from pricing.money import Nanos
+from proxy.ledger import Ledger, audit, calls, keys, outbox, rerate, sqlite_url, write
 from proxy.ledger.calls import CallFilter
 from proxy.ledger.keys import KeyRow
+from proxy.ledger.rerate import Charged, Correction, Span
 from proxy.ledger.schema import audit as entries
 from proxy.ledger.schema import charges, metadata
 from proxy.records import Ended
@@ -276,3 +279,68 @@ async def test_audit_entries_of_a_node_are_a_chain(ledger: Ledger) -> None:
     ]
     assert [row.prev for row in rows] == ["", rows[0].mac, ""]
     assert len({row.mac for row in rows}) == 3
+
+
+def dearer(found: Charged, nanos: int = 9_000) -> Correction:
+    assert found.charge is not None, "it was charged"
+    charge = replace(found.charge, nanos=Nanos(nanos), price_version="new", reason="rerated from old to new")
+    return Correction(found, charge)
+
+
+async def pages(ledger: Ledger, span: Span, limit: int) -> list[Charged]:
+    found: list[Charged] = []
+    while True:
+        async with ledger.connect() as connection:
+            page = await rerate.page(connection, span, found[-1].place if found else None, limit=limit)
+        found += page
+        if len(page) < limit:
+            return found
+
+
+async def test_pages_of_calls_meet_each_once_with_the_charge_that_stands_for_it(ledger: Ledger) -> None:
+    await ledger.ship([settled(f"c{n}", 100 + n, at=NOON + minutes(n // 3)) for n in range(7)])
+    await ledger.ship([refused("c7", at=NOON + minutes(2))])
+    every = await pages(ledger, Span(NOON), 2)
+    async with ledger.connect() as connection:
+        await rerate.correct(connection, [dearer(every[0])])
+
+    again = await pages(ledger, Span(NOON), 3)
+
+    assert [each.row.call_id for each in again] == [f"c{n}" for n in range(8)]
+    nanos = [None if each.charge is None else each.charge.nanos for each in again]
+    assert nanos == [9_000, 101, 102, 103, 104, 105, 106, None]
+    some = await pages(ledger, Span(NOON + minutes(1), NOON + minutes(2), "openai"), 2)
+    assert [each.row.call_id for each in some] == ["c3", "c4", "c5"]
+    assert await pages(ledger, Span(NOON, provider="azure"), 2) == []
+
+
+async def test_a_correction_at_another_price_is_added_and_counts_where_the_call_did(ledger: Ledger) -> None:
+    await ledger.ship([settled("c1", 7_500, basis=Basis.OBSERVED), settled("c2", 7_500)])
+    found = await pages(ledger, Span(NOON), 9)
+
+    async with ledger.connect() as connection:
+        moves = await rerate.correct(connection, [dearer(each) for each in found])
+        [line] = await calls.report(connection, "team", since=None, until=None, timezone="UTC")
+        rows = await calls.listed(connection, CallFilter())
+
+    assert [(move.change, move.unreported) for move in moves] == [(3_000, 1_500)]
+    assert await charged(ledger) == (6, 18_000)
+    assert await ledger.spent(SEARCH, QUARTER, QUARTER + 1) == 18_000
+    assert (line.nanos, line.unreported, line.calls, line.output_tokens) == (18_000, 9_000, 2, 20)
+    assert [(row["cost_usd"], row["price_version"], row["output_tokens"]) for row in rows] == [
+        ("0.000009", "new", 10)
+    ] * 2
+
+
+async def test_a_call_that_was_corrected_since_it_was_read_refuses_the_whole_of_it(ledger: Ledger) -> None:
+    await ledger.ship([settled("c1", 7_500), settled("c2", 7_500)])
+    one, two = await pages(ledger, Span(NOON), 9)
+    async with ledger.connect() as connection:
+        await rerate.correct(connection, [dearer(two)])
+
+    with pytest.raises(IntegrityError):
+        async with ledger.connect() as connection:
+            await rerate.correct(connection, [dearer(one, 8_000), dearer(two, 8_000)])
+
+    assert await charged(ledger) == (4, 16_500)
+    assert await spent_in(ledger, SEARCH_TODAY) == 16_500

@@ -327,9 +327,7 @@ def test_a_path_that_is_not_metered_is_refused_under_a_hard_budget(
         client_of(spendgate, strict_key) as client,
         pytest.raises(anthropic.PermissionDeniedError) as refused,
     ):
-        client.messages.batches.create(
-            requests=[{"custom_id": "a", "params": {"model": MODEL, "max_tokens": 1, "messages": HI}}]
-        )
+        client.post("/v1/complete", body={"model": MODEL, "prompt": "hi"}, cast_to=object)
 
     assert refused.value.error_code == "surface_not_metered"
 

@@ -18,6 +18,7 @@ def free_port() -> int:
 
 async def ask(upstream: Upstream, on_sent: list[str]) -> bytes:
     answer = await upstream.send("POST", "/v1/x", [], b"{}", on_sent=lambda: on_sent.append("sent"))
+    on_sent += ["again"] * min(1, answer.retries)
     return b"".join([piece async for piece in answer.pieces()])
 
 
@@ -36,7 +37,7 @@ async def test_a_provider_that_comes_up_meanwhile_is_reached() -> None:
         await asyncio.sleep(0.05)  # the first try has failed
         server = await asyncio.start_server(serve, "127.0.0.1", port)
     assert asking.result() == b"ok"
-    assert sent == ["sent"]
+    assert sent == ["sent", "again"]
     await upstream.close()
     server.close()
     await server.wait_closed()
@@ -50,6 +51,7 @@ async def test_what_stays_unreachable_fails_after_the_last_try_with_nothing_sent
         await ask(upstream, sent)
 
     assert (failed.value.code, failed.value.sent, sent) == ("upstream_connect", False, [])
+    assert failed.value.retries == 1
     await upstream.close()
 
 
@@ -73,3 +75,13 @@ async def test_what_was_sent_is_never_sent_again() -> None:
     await upstream.close()
     server.close()
     await server.wait_closed()
+
+
+async def test_all_tries_are_over_within_the_time_for_one() -> None:
+    upstream = Upstream(f"http://127.0.0.1:{free_port()}", connect_seconds=0.2, connect_retries=1000)
+
+    with pytest.raises(UpstreamFailure) as failed:
+        await ask(upstream, [])
+
+    assert 1 <= failed.value.retries < 10
+    await upstream.close()

@@ -16,7 +16,7 @@ from tests.support.script import Script, exactly
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_work_in_the_background_is_refused_under_a_strict_budget_and_marked_elsewhere(
+async def test_work_in_the_background_is_held_at_its_ceiling_under_a_strict_budget_and_marked_elsewhere(
     spendgate: Spendgate, provider: ScriptedProvider, poor: str, key: str, tag: str, stream: bool
 ) -> None:
     body = {
@@ -33,7 +33,8 @@ async def test_work_in_the_background_is_refused_under_a_strict_budget_and_marke
     refused = await outcome(spendgate, provider, poor, f"{tag}-poor", attempt)
     passed = await outcome(spendgate, provider, key, f"{tag}-free", attempt)
 
-    assert (refused.status, refused.code) == (403, "background_not_metered")
+    assert (refused.status, refused.code) == (402, "budget_exceeded")
+    assert refused.estimate == passed.ceiling
     assert "background" in passed.flags
 
 

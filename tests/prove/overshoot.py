@@ -1,6 +1,9 @@
 """A strict budget for exactly 10 calls, 500 at once: exactly 10 reach the provider, every time.
 
-./dev prove overshoot [--repetitions 1000] [--callers 500] [--minutes 60]
+./dev prove overshoot [--repetitions 1000] [--callers 500] [--minutes 60] [--nested]
+
+With --nested a global, a team's and a key's strict budget all have room for just those 10; the global limit is raised by an
+edit of the rules before each repetition, so this also proves that a reload strands no money.
 """
 
 import argparse
@@ -12,14 +15,14 @@ from collections import Counter
 from pathlib import Path
 
 from tests.prove._report import conclude
-from tests.support.gathering import ceiling, dollars, rush
+from tests.support.gathering import ceiling, dollars, nested_rules, rush
 from tests.support.process import ScriptedProvider, Spendgate, config_for
 
 ROOM = 10
 MAX_TOKENS = 10
 
 
-def main(*, repetitions: int, callers: int, minutes: float) -> int:
+def main(*, repetitions: int, callers: int, minutes: float, nested: bool) -> int:
     deadline = time.monotonic() + 60 * minutes
     limit = dollars(ROOM * ceiling(MAX_TOKENS))
     problems: list[str] = []
@@ -33,6 +36,8 @@ def main(*, repetitions: int, callers: int, minutes: float) -> int:
         done = 0
         while done < repetitions and time.monotonic() < deadline:
             tag = f"rep{done}"
+            if nested:
+                spendgate.edit_rules(nested_rules(tag, ROOM * ceiling(MAX_TOKENS), repetition=done))
             key = spendgate.key(tag, "--budget-usd", limit, "--period", "total", "--hold", "strict")
             rushed = asyncio.run(
                 rush(spendgate.url, key, tag=f"{tag}-", callers=callers, max_tokens=MAX_TOKENS)
@@ -61,4 +66,5 @@ if __name__ == "__main__":
     options.add_argument("--repetitions", type=int, default=1000)
     options.add_argument("--callers", type=int, default=500)
     options.add_argument("--minutes", type=float, default=60.0)
+    options.add_argument("--nested", action="store_true")
     sys.exit(main(**vars(options.parse_args())))

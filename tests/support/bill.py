@@ -5,9 +5,11 @@ compares the ledger with it compares two parties, as a finance department would.
 """
 
 import json
+import math
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 
@@ -69,14 +71,25 @@ class BillWriter:
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
 
     def write(
-        self, *, answer_id: str, tag: str, path: str, model: str, work: Work, free: bool, final: bool
+        self,
+        *,
+        answer_id: str,
+        tag: str,
+        path: str,
+        model: str,
+        work: Work,
+        free: bool,
+        final: bool,
+        cost_usd: float | None = None,
     ) -> None:
+        """`cost_usd` is billed in place of what the work comes to."""
+        nanos = work.nanos(model) if cost_usd is None else math.ceil(Fraction(str(cost_usd)) * 10**9)
         line = {
             "answer_id": answer_id,
             "tag": tag,
             "path": path,
             "model": model,
-            "nanos": 0 if free else work.nanos(model),
+            "nanos": 0 if free else nanos,
             "output_tokens": work.output_tokens,
             "final": final,
         }

@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from dataclasses import dataclass
+from typing import Any
 
 from tests.support.calls import chat_body, post
 from tests.support.script import Script
@@ -20,6 +21,17 @@ def ceiling(max_tokens: int) -> int:
 
 def dollars(nanos: int) -> str:
     return f"{nanos // NANOS_PER_USD}.{nanos % NANOS_PER_USD:09d}"
+
+
+def nested_rules(team: str, room_nanos: int, *, repetition: int = 0) -> dict[str, Any]:
+    """A global and a team's strict budget with the same room, the global one beyond what earlier repetitions spent."""
+    budget = {"period": "total", "hold": "strict"}
+    everyone = {"id": "everyone", "limit_usd": dollars((repetition + 1) * room_nanos), **budget}
+    return {
+        "version": 1,
+        "budgets": [everyone],
+        "teams": {team: {"budgets": [{"limit_usd": dollars(room_nanos), **budget}]}},
+    }
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,11 +23,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
+import brotli
+import zstandard
 from aiohttp import web
 
 from tests.support import anthropic_shapes, gemini_shapes, media_shapes, shapes
 from tests.support.anthropic_shapes import MessageAsked, MessageShape
 from tests.support.background_shapes import Background
+from tests.support.batch_shapes import Batches
 from tests.support.bill import BillWriter, Work
 from tests.support.gemini_shapes import GeminiAsked, GeminiShape
 from tests.support.script import HEADER, Script, read
@@ -109,6 +112,7 @@ class Provider:
     def __init__(self, bill: BillWriter) -> None:
         self._bill = bill
         self._background = Background(bill)
+        self._batches = Batches(bill)
         self._unread: set[asyncio.Task[web.StreamResponse]] = set()
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -123,6 +127,9 @@ class Provider:
         asked_after = self._background.asked(request, path)
         if asked_after is not None:
             return asked_after
+        of_batches = self._batches.answer(request, path, body)
+        if of_batches is not None:
+            return of_batches
         if request.method == "POST" and path.endswith(METERED):
             return await self._metered(request, path, body, script)
         if path.endswith(anthropic_shapes.COUNT_PATH):
@@ -283,10 +290,51 @@ class Provider:
             work=job.work,
             free=free,
             final=final,
+            cost_usd=script.cost_usd,
         )
 
 
 # -- the wire -------------------------------------------------------------------------------------------------------
+
+
+class _Plain:
+    def some(self, data: bytes) -> bytes:
+        return data
+
+    def rest(self) -> bytes:
+        return b""
+
+
+class _Gzip(_Plain):
+    def __init__(self) -> None:
+        self._stream = zlib.compressobj(wbits=31)
+
+    def some(self, data: bytes) -> bytes:
+        return self._stream.compress(data) + self._stream.flush(zlib.Z_SYNC_FLUSH)
+
+    def rest(self) -> bytes:
+        return self._stream.flush()
+
+
+class _Brotli(_Plain):
+    def __init__(self) -> None:
+        self._stream = brotli.Compressor()
+
+    def some(self, data: bytes) -> bytes:
+        return bytes(self._stream.process(data) + self._stream.flush())
+
+    def rest(self) -> bytes:
+        return bytes(self._stream.finish())
+
+
+class _Zstd(_Plain):
+    """A frame for each piece."""
+
+    def some(self, data: bytes) -> bytes:
+        return zstandard.compress(data)
+
+
+_SQUEEZED: dict[str, type[_Plain]] = {"gzip": _Gzip, "br": _Brotli, "zstd": _Zstd}
 
 
 class Wire:
@@ -312,15 +360,13 @@ class Wire:
             },
         )
         self._length = length
-        self._zip: Any = zlib.compressobj(wbits=31) if script.gzip else None
+        self._squeezed = _SQUEEZED.get("gzip" if script.gzip else script.coding, _Plain)()
         self._raw = script.close_delimited
 
     async def open(self) -> None:
-        if self._script.coding:
-            self._response.headers["Content-Encoding"] = self._script.coding
-        if self._zip is not None:
-            self._response.headers["Content-Encoding"] = "gzip"
-        elif self._length is not None and not self._raw:
+        if self._script.gzip or self._script.coding:
+            self._response.headers["Content-Encoding"] = self._script.coding or "gzip"
+        if type(self._squeezed) is _Plain and self._length is not None and not self._raw:
             self._response.content_length = self._length
         if not self._raw:
             await self._response.prepare(self.request)
@@ -330,17 +376,18 @@ class Wire:
         self._write_raw("".join(f"{line}\r\n" for line in [*lines, "Connection: close", ""]).encode())
 
     async def send(self, data: bytes) -> None:
-        if self._zip is not None:
-            data = self._zip.compress(data) + self._zip.flush(zlib.Z_SYNC_FLUSH)
+        await self._write(self._squeezed.some(data))
+
+    async def _write(self, data: bytes) -> None:
         if self._raw:
             self._write_raw(data)
         else:
             await self._response.write(data)
 
     async def end(self) -> web.StreamResponse:
-        if self._zip is not None:
-            rest, self._zip = self._zip.flush(), None
-            await self.send(rest)
+        rest = self._squeezed.rest()
+        if rest:
+            await self._write(rest)
         if self._raw:
             _close(self.request)
         await self._response.write_eof()

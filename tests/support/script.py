@@ -38,11 +38,15 @@ class Script:
     output_tokens: int | None = None  # of each choice; None: as many as were asked for
     cached_tokens: int = 0
     input_tokens: int | None = None  # what it read; None: what stands in the body
+    cost_usd: float | None = None  # told in the usage, and billed, whatever the tokens come to
+    cost_lie: Any = None  # told in the usage as its cost, and not billed
     tier: str = ""  # the service tier it was served in, and billed at
     ignores_disconnect: bool = False  # goes on working, and billing, without a reader
     close_delimited: bool = False  # neither length nor chunks: the body ends with its connection
     gzip: bool = False
-    coding: str = ""  # what the answer says its body is coded in; the body itself stays plain
+    coding: str = (
+        ""  # of the answer's body: gzip, br and zstd as they are; of any other only the header says so
+    )
     padding_bytes: int = 0  # makes a unary answer this much longer
     reply: dict[str, Any] | None = (
         None  # of echo paths: {"status": .., "headers": [[name, value]], "body": ".."}

@@ -69,6 +69,8 @@ def words(count: int) -> str:
 def usage_blocks(ask: Asked, work: Work, script: Script) -> list[Any]:
     """The usage blocks that the provider tells, in order: one if it is honest."""
     honest = _usage(ask, work.input_tokens, work.output_tokens, work.cached_tokens)
+    if script.cost_usd is not None or script.cost_lie is not None:
+        honest["cost"] = script.cost_usd if script.cost_lie is None else script.cost_lie
     output = _output_name(ask)
     lies: dict[str, list[Any]] = {
         "honest": [honest],

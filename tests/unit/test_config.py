@@ -178,6 +178,7 @@ def test_all_problems_are_told_at_once_each_with_its_line_value_and_remedy(tmp_p
         ("alerts: {routes: [{channels: [lgo]}]}", "alerts.routes", 'did you mean "log"?'),
         ("tls: {cert_file: a.pem}", "tls.key_file", "is missing"),
         ("shutdown_seconds: -1", "shutdown_seconds", "greater than or equal to 0"),
+        ("max_delay_seconds: 0", "max_delay_seconds", "greater than 0"),
         ("on_disconnect: {drain_usd: -1}", "on_disconnect.drain_usd", "must be at least 0"),
     ],
 )
@@ -188,7 +189,7 @@ def test_a_wrong_value_is_told_at_its_place(tmp_path: Path, text: str, path: str
     assert words in str(found[path])
 
 
-@pytest.mark.parametrize("name", ["max_delay_seconds", "retention", "tracing"])
+@pytest.mark.parametrize("name", ["retention", "tracing"])
 def test_a_setting_of_a_later_version_is_refused_by_name(tmp_path: Path, name: str) -> None:
     assert str(problems(tmp_path, f"{name}: 1")[name]).endswith("not available in this version; remove it")
 
@@ -393,3 +394,49 @@ def test_a_route_leads_to_a_provider_that_exists(tmp_path: Path) -> None:
         DocumentError, match=r'routes\[0\].provider: "opena" is no provider of config.yaml; did'
     ):
         load_rules(load(tmp_path, f"providers: {{openai: {OPENAI}}}\n", KEY="k"))
+
+
+@pytest.mark.parametrize(
+    ("written_as", "enabled"),
+    [("off", False), ('"off"', False), ("false", False), ("on", True), ("", True), ("{min_calls: 5}", True)],
+)
+def test_a_providers_breaker_is_switched_in_one_word(tmp_path: Path, written_as: str, enabled: bool) -> None:
+    loaded = load(
+        tmp_path,
+        f"version: 1\nproviders:\n  openai:\n    dialect: openai\n    base_url: https://x.example\n    breaker: {written_as}\n",
+    )
+
+    assert loaded.config.providers["openai"].breaker.enabled is enabled
+
+
+@pytest.mark.parametrize(
+    ("written_as", "own_cost"),
+    [("on", "on"), ('"on"', "on"), ("true", "on"), ("off", "off"), ('"off"', "off"), ("false", "off")],
+)
+def test_a_providers_own_cost_is_switched_in_one_word(tmp_path: Path, written_as: str, own_cost: str) -> None:
+    provider = f"{{dialect: openai, base_url: 'https://x.example', own_cost: {written_as}}}"
+
+    config = load(tmp_path, f"version: 1\nproviders: {{x: {provider}}}\n").config
+
+    assert config.providers["x"].own_cost == own_cost
+    assert config.own_cost_providers == ({"x"} if own_cost == "on" else set())
+
+
+def test_an_own_cost_that_is_no_switch_is_told_with_its_place(tmp_path: Path) -> None:
+    provider = "{dialect: openai, base_url: 'https://x.example', own_cost: sometimes}"
+
+    (place,) = problems(tmp_path, f"version: 1\nproviders: {{x: {provider}}}\n")
+
+    assert place == "providers.x.own_cost"
+
+
+def test_a_breaker_that_cannot_be_is_told_with_its_place(tmp_path: Path) -> None:
+    provider = "{dialect: openai, base_url: 'https://x.example', breaker: {failure_share: 1.5, min_call: 3}}"
+
+    told = problems(tmp_path, f"version: 1\nproviders: {{openai: {provider}}}\n")
+
+    assert set(told) == {"providers.openai.breaker.failure_share", "providers.openai.breaker.min_call"}
+
+    worded = provider.replace("{failure_share: 1.5, min_call: 3}", "sometimes")
+    (problem,) = problems(tmp_path, f"version: 1\nproviders: {{openai: {worded}}}\n").values()
+    assert "is no breaker; write off" in str(problem)

@@ -14,15 +14,23 @@ from click.testing import CliRunner
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from pricing.document import DocumentError, parse
+from pricing.document import parse
 from proxy import environment
 from proxy.cli import COMMANDS, spendgate
 from proxy.config import LoadedConfig, load_config, load_rules
 from proxy.settings import Config
-from rules.file import AllowanceSpec, RouteSpec, RulesFile, ScopedBudgetSpec
-from rules.policy import load_policy
-from rules.rule import Mode, Per, RuleSpec, ThresholdType
+from rules.allowance import AllowanceSpec, ModelSpec
+from rules.breaker import State
+from rules.call import Operation
+from rules.cases import CallSpec, CaseSpec, Ending, ExpectSpec
+from rules.category import CategorySpec
+from rules.counter import HoldMode
+from rules.file import RouteSpec, RulesFile, ScopedBudgetSpec
+from rules.ratespec import RateSpec
+from rules.rule import Action, Mode, OnError, Per, ThresholdType
+from rules.rulespec import RuleSpec
 from rules.spec import NotYet
+from rules.window import Period
 
 ROOT = Path(__file__).resolve().parents[2]
 REFERENCE = ROOT / "docs" / "reference"
@@ -112,7 +120,7 @@ def written(data: Any, before: str = "") -> Iterator[tuple[str, Any]]:
                 yield from written(each, f"{key}{step}")
 
 
-NAMED = {"providers", "alerts.channels", "teams", "keys"}
+NAMED = {"providers", "alerts.channels", "teams", "keys", "models"}
 
 
 def table(page: str, heading: str) -> list[Row]:
@@ -178,19 +186,23 @@ def test_each_setting_of_the_example_stands_with_its_reason() -> None:
 
 def test_the_example_rules_use_every_key_that_works() -> None:
     used = {key for key, _ in written(parse(RULES.read_text(), file="rules.yaml", environ={}).data)}
-    idle = {"rules[].applies_to_categories"}  # no call has a category in this version
     allowances = {
         f"{place}.{name}"
         for place in ("default_team", "teams.<name>", "keys.<name>")
-        for name in ("budgets", "models")
+        for name in ("budgets", "models", "rate", "max_output_tokens")
     }
 
-    wanted = {key for key, _ in settings(RulesFile) if not key.partition(".budgets[].")[2]}
-    assert used >= (wanted - idle) | allowances
+    once = re.compile(r".*\.budgets\[\]\.|(?!teams\.).*\.rate\.")  # their keys stand in another place, too
+    wanted = {key for key, _ in settings(RulesFile) if not once.match(key)}
+    assert used >= wanted | allowances
 
 
 def line_of(key: str, file: Path) -> str:
-    return next(line for line in file.read_text().splitlines() if line.startswith(f"{key}:"))
+    return line_starting(f"{key}:", file)
+
+
+def line_starting(text: str, file: Path) -> str:
+    return next(line for line in file.read_text().splitlines() if line.startswith(text))
 
 
 # -- reference --------------------------------------------------------------------------------------------------------
@@ -207,9 +219,12 @@ def test_the_reference_of_the_configuration_has_every_key_and_default() -> None:
     [
         ("## The file", RulesFile),
         ("## What a team or key may use", AllowanceSpec),
+        ("## A model", ModelSpec),
+        ("## A rate", RateSpec),
         ("## A budget", ScopedBudgetSpec),
         ("## A rule", RuleSpec),
         ("## A route", RouteSpec),
+        ("## A category", CategorySpec),
     ],
 )
 def test_the_reference_of_the_rules_has_every_key_and_default(heading: str, model: type[BaseModel]) -> None:
@@ -220,41 +235,69 @@ def test_the_reference_of_the_rules_has_every_key_and_default(heading: str, mode
 
 
 def test_the_reference_of_the_rules_has_every_word_that_works() -> None:
-    text = (REFERENCE / "rules.md").read_text().partition("## Not in this version")[0]
+    text = (REFERENCE / "rules.md").read_text()
 
-    for word in (*ThresholdType, *Mode, *Per, "block", "alert_only", "expected", "strict", "capped"):
+    for word in (
+        *ThresholdType,
+        *Action,
+        *Mode,
+        *Per,
+        *OnError,
+        *HoldMode,
+        *Period,
+        *Ending,
+        *State,
+        *Operation,
+    ):
         assert f"`{word}`" in text
 
 
-@pytest.mark.parametrize("model", [RulesFile, AllowanceSpec, ScopedBudgetSpec, RuleSpec])
-def test_the_reference_of_the_rules_tells_what_is_not_there_yet(model: type[BaseModel]) -> None:
-    absent = (REFERENCE / "rules.md").read_text().partition("## Not in this version")[2]
+@pytest.mark.parametrize(("word", "words"), [("threshold_type", ThresholdType), ("action", Action)])
+def test_the_reference_of_the_rules_explains_every_figure_and_action(word: str, words: type[StrEnum]) -> None:
+    section = (REFERENCE / "rules.md").read_text().partition(f"\n| {word} | ")[2].partition("\n\n")[0]
 
-    assert [name for name in later(model) if f"`{name}`" not in absent] == []
+    assert sorted(code(line.split("|")[1]) for line in section.splitlines()[2:]) == sorted(words)
+
+
+def test_no_key_of_the_rules_waits_for_a_later_version() -> None:
+    specs = (RulesFile, AllowanceSpec, ModelSpec, RateSpec, ScopedBudgetSpec, RuleSpec)
+
+    assert [name for spec in specs for name in later(spec)] == []
+
+
+@pytest.mark.parametrize(
+    ("heading", "model"), [("| key of a case |", CaseSpec), ("| key of `expect` |", ExpectSpec)]
+)
+def test_the_reference_of_cases_has_every_key(heading: str, model: type[BaseModel]) -> None:
+    rows = (REFERENCE / "rules.md").read_text().partition(heading)[2].partition("\n\n")[0].splitlines()[2:]
+
+    assert {code(key) for row in rows for key in row.split("|")[1].split(",")} == set(model.model_fields)
+
+
+def test_the_facts_of_a_case_are_told() -> None:
+    told = re.findall(r"`(\w+)`", line_starting("| `call` |", REFERENCE / "rules.md"))
+
+    assert set(told) == {"call", *CallSpec.model_fields}
+
+
+def test_the_pasted_rules_do_what_their_pasted_cases_say(tmp_path: Path) -> None:
+    pasted = re.findall(
+        r"```yaml\n(.*?)```", (ROOT / "docs" / "howto" / "throttling.md").read_text(), re.DOTALL
+    )
+    for name, text in zip(("rules.yaml", "cases.yaml"), pasted, strict=True):
+        (tmp_path / name).write_text(text)
+
+    done = CliRunner().invoke(
+        spendgate, ["rules", "test", str(tmp_path / "cases.yaml"), "--rules", str(tmp_path / "rules.yaml")]
+    )
+
+    assert (done.exit_code, done.output.splitlines()[-1]) == (0, "5 cases, all ok"), done.output
 
 
 def test_the_reference_of_the_configuration_tells_what_is_not_there_yet() -> None:
     absent = (REFERENCE / "config.md").read_text().partition("## Not in this version")[2]
 
     assert [name for name in later(Config) if f"`{name}`" not in absent] == []
-
-
-@pytest.mark.parametrize(
-    "rule",
-    [
-        *(f"threshold_type: {word}" for word in ("rate_based", "requests_per_minute", "tokens_per_minute")),
-        *(f"threshold_type: {word}" for word in ("spend_velocity", "repeat_calls")),
-        *(f"threshold_type: operation_cost, action: {word}" for word in ("throttle", "downgrade", "cap")),
-        "threshold_type: percentage_daily, per: user",
-    ],
-)
-def test_a_word_told_as_absent_is_refused_by_name(rule: str) -> None:
-    text = f"rules: [{{rule_id: r, threshold_value: 1, {rule}}}]"
-    word = rule.rpartition(": ")[2]
-
-    with pytest.raises(DocumentError, match=f"{word} is not available in this version"):
-        load_policy(parse(text, file="rules.yaml", environ={}))
-    assert word in (REFERENCE / "rules.md").read_text().partition("## Not in this version")[2]
 
 
 def test_the_reference_of_the_environment_has_every_variable() -> None:

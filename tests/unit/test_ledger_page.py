@@ -3,7 +3,8 @@
 import re
 from pathlib import Path
 
-from pricing.charge import Basis, Outcome
+from pricing.charge import PROVIDER_COST, Basis, Outcome
+from proxy.callrow import AS_OTHER
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "reference" / "ledger.md").read_text()
@@ -28,5 +29,6 @@ def test_every_flag_is_told() -> None:
     code = "".join(path.read_text() for path in (*ROOT.glob("proxy/*.py"), ROOT / "pricing" / "charge.py"))
     written = set(re.findall(r'flags\.append\(\s*"(\w+)"', code))
     written |= set(re.findall(r'\(\*flags, "(\w+)"\)', code))
-    written |= {"lost", "unreadable", "unknown_price", "test"}  # tuples of their own in charge.py and till.py
+    written |= {"lost", "result_gone", "unreadable", "unknown_price", "test"}  # named elsewhere
+    written |= {PROVIDER_COST, *AS_OTHER.values()}
     assert rows("Flags") == written

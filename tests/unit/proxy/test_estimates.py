@@ -20,9 +20,9 @@ from pricing.usage import Usage
 from proxy.admin.answers import Problem
 from proxy.admin.estimates import NO_LEDGER, NO_SERVER, Desk, Wanted, explain
 from proxy.admin.report import report_estimates
-from proxy.admit import Habit, estimate_of
 from proxy.auth import Kind, mint
 from proxy.dialects import Reading
+from proxy.estimating import Habit, estimate_of
 from proxy.holds.local import LocalHolds
 from proxy.learned import CALLS_MIN, INPUT_CALLS_MIN, Learned
 from proxy.ledger import Ledger, estimates, keys, sqlite_url

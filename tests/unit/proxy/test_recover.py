@@ -23,6 +23,7 @@ from proxy.ledger.ship import Shipper
 from proxy.opencall import OpenCall
 from proxy.records import Record
 from proxy.routing import Route
+from rules.policy import Policy
 from tests.support.records import ALL_TODAY, NOON, alert, minutes, opened, refused, row, settled
 from tests.unit.rules.build import call, policy
 
@@ -250,7 +251,7 @@ async def test_counters_begin_with_all_that_was_charged_lost_calls_included(
     left_behind(journal, *MIXED, settled("yesterday", 10**6, at=NOON - minutes(24 * 60)))
     await recover(journal, ledger)
     holds = LocalHolds(queue_max=1)
-    seeds = Seeds(holds, ledger, Shipper(ledger, Journal(journal, full=False)))
+    seeds = Seeds(holds, ledger, Shipper(ledger, Journal(journal, full=False)), Policy)
 
     seeding = seeds.of(open_call())
     assert seeding is not None
@@ -270,7 +271,7 @@ async def test_what_ended_and_is_not_in_the_ledger_yet_counts(journal: Path, led
     shipper.submit(record, written.append(record))
     shipper.start()
     try:
-        seeding = Seeds(holds, ledger, shipper).of(open_call())
+        seeding = Seeds(holds, ledger, shipper, Policy).of(open_call())
         assert seeding is not None
         await seeding
     finally:
@@ -279,15 +280,29 @@ async def test_what_ended_and_is_not_in_the_ledger_yet_counts(journal: Path, led
     assert holds.balance(ALL_TODAY).spent == 123
 
 
-async def test_a_counter_is_not_begun_while_charges_wait_for_a_ledger_that_does_not_take_them(
+async def test_what_waits_for_a_ledger_that_takes_nothing_now_counts_too(
     journal: Path, ledger: Ledger
 ) -> None:
     shipper, holds = Shipper(ledger, Journal(journal, full=False)), LocalHolds(queue_max=1)
     shipper.submit(settled("c1", 123), None)  # and nothing ships it
 
-    seeding = Seeds(holds, ledger, shipper, flush_seconds=0.01).of(open_call())
+    seeding = Seeds(holds, ledger, shipper, Policy).of(open_call())
     assert seeding is not None
-    with pytest.raises(Unavailable, match="try again shortly"):
-        await seeding
+    await seeding
+
+    assert holds.balance(ALL_TODAY).spent == 123
+
+
+async def test_a_counter_is_not_begun_while_charges_are_on_their_way_into_the_ledger(
+    journal: Path, ledger: Ledger
+) -> None:
+    """Whether the ledger has them nobody knows."""
+    shipper, holds = Shipper(ledger, Journal(journal, full=False)), LocalHolds(queue_max=1)
+
+    seeding = Seeds(holds, ledger, shipper, Policy, flush_seconds=0.01).of(open_call())
+    assert seeding is not None
+    async with shipper.still():
+        with pytest.raises(Unavailable, match="try again shortly"):
+            await seeding
 
     assert holds.unknown([ALL_TODAY]) == [ALL_TODAY]
