@@ -125,6 +125,11 @@ def throttled(rule_id: str, scope: Scope, *, interval_seconds: float, retry_afte
         kind="rate_limit_error",
         retry_after_seconds=wait,
         extra={"rule_id": rule_id, "scope": str(scope), "interval_seconds": pace},
+        headers=(
+            ("x-ratelimit-limit-requests", str(max(1, int(60 / max(interval_seconds, 0.001))))),
+            ("x-ratelimit-remaining-requests", "0"),
+            ("x-ratelimit-reset-requests", f"{wait}s"),
+        ),
     )
 
 

@@ -203,7 +203,10 @@ async def test_a_throttled_team_waits_for_its_turn_and_is_told_when_that_takes_t
     assert late
     told = refusal(late[0])
     assert (told["code"], told["rule_id"]) == ("throttled", "dear-slow")
-    assert int(late[0].header("Retry-After") or 0) >= 1
+    wait = late[0].header("Retry-After")
+    assert int(wait or 0) >= 1
+    assert late[0].header("x-ratelimit-remaining-requests") == "0"
+    assert late[0].header("x-ratelimit-reset-requests") == f"{wait}s"
     rows = [ruled.call(f"{tag}-{n}") for n in range(6)]
     assert {row["verdict"] for row in rows} == {"throttle", "block"}
 
