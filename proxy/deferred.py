@@ -83,8 +83,11 @@ class Deferrals:
             self._arrived.set()
 
     async def run(self) -> None:
-        """Never ends."""
-        await asyncio.gather(self._settle_forever(), *(self._ask_forever() for _ in range(ROUNDS_MAX)))
+        """Never ends. When it is stopped, each of its rounds has ended too: none is left on a ledger that is closed."""
+        async with asyncio.TaskGroup() as rounds:
+            rounds.create_task(self._settle_forever())
+            for _ in range(ROUNDS_MAX):
+                rounds.create_task(self._ask_forever())
 
     async def _settle_forever(self) -> None:
         while True:

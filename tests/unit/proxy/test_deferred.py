@@ -18,8 +18,8 @@ from pricing.charge import Basis
 from pricing.money import Nanos
 from pricing.overrides import OverriddenBook
 from pricing.tokens import Counter
-from proxy import clock, dialects
-from proxy.deferred import ASKED_AT_ONCE_MAX, GIVE_UP_AFTER, Deferrals
+from proxy import clock, dialects, jobs
+from proxy.deferred import ASKED_AT_ONCE_MAX, GIVE_UP_AFTER, ROUNDS_MAX, Deferrals
 from proxy.holds.local import LocalHolds
 from proxy.journal import Journal
 from proxy.ledger import FILE, Ledger, calls, outbox, sqlite_url
@@ -408,3 +408,32 @@ def test_a_correction_moves_the_counters_of_its_own_window_alone() -> None:
     holds.correct([ALL_TODAY.scope], NOON + timedelta(days=1), Nanos(-40))
 
     assert [holds.balance(counter).spent for counter in (ALL_TODAY, SEARCH_TODAY)] == [60, 100]
+
+
+async def test_when_it_is_stopped_no_round_is_left_on_a_ledger_that_is_closed(
+    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A round that was asking ends its transaction first, however many are asking and whichever is done first."""
+    node, asking = Node(ledger, tmp_path), asyncio.Semaphore(0)
+    finished = 0
+
+    async def ask_due() -> None:
+        nonlocal finished
+        asking.release()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            finished += 1
+            for _ in range(5 * finished):
+                await asyncio.sleep(0)
+            finished += 100
+
+    monkeypatch.setattr("proxy.deferred.LOOK_SECONDS", 0)
+    monkeypatch.setattr(node.deferrals, "ask_due", ask_due)
+    job = jobs.run(node.deferrals.run(), name="deferred")
+    for _ in range(ROUNDS_MAX):
+        await asking.acquire()
+
+    await jobs.stop(job)
+
+    assert finished == 101 * ROUNDS_MAX
