@@ -4,9 +4,14 @@ import uuid
 from collections.abc import Generator, Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.support import process
 from tests.support.process import ScriptedProvider, Spendgate, config_for
+
+# No test asserts a time, not even that of drawing its examples: the first text that is drawn on a machine takes a second.
+settings.register_profile("spendgate", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("spendgate")
 
 
 @pytest.hookimpl(wrapper=True)
