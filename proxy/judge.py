@@ -45,7 +45,9 @@ class Judge:
         if plan.is_quiet:
             return
         now = call.row.at
-        alike = [each.scope for each in plan.matters if _is_of(each.rule, ThresholdType.REPEAT_CALLS)]
+        alike = [
+            each.scope for each in plan.matters if each.rule.threshold_type is ThresholdType.REPEAT_CALLS
+        ]
         if alike and call.reading is not None:
             call.likeness = self.repetitions.likeness(call.reading)
             if call.likeness is not None:
@@ -193,7 +195,3 @@ def note_refusal(call: OpenCall, refusal: Refusal) -> None:
     acted(call, refusal.rule_id, Verdict.BLOCK)
     if refusal.rule_id is not None and refusal.rule_id not in call.row.rule_ids:
         call.row.rule_ids.append(refusal.rule_id)
-
-
-def _is_of(rule: Rule, kind: ThresholdType) -> bool:
-    return rule.threshold_type is kind

@@ -61,7 +61,6 @@ class _Findings:
     estimate: Estimate
     now: datetime
     refusal: Refusal | None = None
-    refuser: str | None = None
     matched: list[str] = field(default_factory=list)
     shadow: list[str] = field(default_factory=list)
     alerts: list[Alert] = field(default_factory=list)
@@ -107,7 +106,7 @@ class _Findings:
         """The first that refuses speaks: models before rules, and these in the order of their priority."""
         self.matched.append(owner)
         if self.refusal is None:
-            self.refusal, self.refuser = refusal, owner
+            self.refusal = refusal
 
     def _is_beyond_place(self, matter: Matter) -> bool:
         """A call that alone costs more than a rate of dollars lets through at once never will."""
