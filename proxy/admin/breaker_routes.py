@@ -1,18 +1,15 @@
 """The admin API of breakers and of the emergency shutdown."""
 
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
-
 from aiohttp import web
-from pydantic import BaseModel, ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 
 from proxy import clock
 from proxy.admin import breaker_views, breakers
-from proxy.admin.answers import Problem, answer, invalid
+from proxy.admin.answers import Problem, answer
 from proxy.admin.breaker_rules import rule_of
 from proxy.admin.breakers import Change, Reasoned
 from proxy.admin.doors import Door
+from proxy.admin.forms import Handler, said
 from proxy.admin.state import AdminState
 from proxy.shutdown import Shutdown
 from rules.rule import Rule
@@ -20,18 +17,8 @@ from rules.rule import Rule
 PATH = "/api/v1/circuit-breakers"
 SHUTDOWN_PATH = f"{PATH}/emergency-shutdown"
 
-ReadBody = Callable[[web.Request], Awaitable[Any]]
-Handler = Callable[[AdminState, web.Request, str], Awaitable[web.StreamResponse]]
-M = TypeVar("M", bound=BaseModel)
 
-
-def routes(read: ReadBody) -> list[tuple[str, str, Door, Handler]]:
-    async def said(request: web.Request, form: type[M]) -> M:
-        try:
-            return form.model_validate(await read(request))
-        except ValidationError as error:
-            raise invalid(error) from error
-
+def routes() -> list[tuple[str, str, Door, Handler]]:
     async def shut_down(state: AdminState, request: web.Request, actor: str) -> web.StreamResponse:
         """In memory first: whatever the ledger does, from now on no call goes."""
         reason, now = (await said(request, Reasoned)).reason, clock.now()

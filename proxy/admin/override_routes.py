@@ -1,16 +1,13 @@
 """The admin API of emergency budget overrides."""
 
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
-
 from aiohttp import web
-from pydantic import BaseModel, ValidationError
 
 from proxy import clock
 from proxy.admin import overrides
-from proxy.admin.answers import answer, invalid
+from proxy.admin.answers import answer
 from proxy.admin.breakers import Reasoned
 from proxy.admin.doors import Door
+from proxy.admin.forms import Handler, said
 from proxy.admin.overrides import Wanted, books_of, choose, shown
 from proxy.admin.state import AdminState
 from proxy.overrides import reset_breakers, scope_of
@@ -18,18 +15,8 @@ from proxy.overrides import reset_breakers, scope_of
 PATH = "/api/v1/overrides"
 BUDGETS_PATH = "/api/v1/budgets"
 
-ReadBody = Callable[[web.Request], Awaitable[Any]]
-Handler = Callable[[AdminState, web.Request, str], Awaitable[web.StreamResponse]]
-M = TypeVar("M", bound=BaseModel)
 
-
-def routes(read: ReadBody) -> list[tuple[str, str, Door, Handler]]:
-    async def said(request: web.Request, form: type[M]) -> M:
-        try:
-            return form.model_validate(await read(request))
-        except ValidationError as error:
-            raise invalid(error) from error
-
+def routes() -> list[tuple[str, str, Door, Handler]]:
     async def make(state: AdminState, request: web.Request, actor: str) -> web.StreamResponse:
         wanted, standing = await said(request, Wanted), state.overrides
         async with standing.changing:

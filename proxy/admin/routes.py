@@ -4,10 +4,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-import orjson
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
-from pydantic import ValidationError
 
 from proxy import clock, metrics
 from proxy.admin import (
@@ -20,9 +18,10 @@ from proxy.admin import (
     rerate,
     upstream_routes,
 )
-from proxy.admin.answers import SERVER, Problem, answer, invalid
+from proxy.admin.answers import SERVER, Problem, answer
 from proxy.admin.doors import Door, at, guard
 from proxy.admin.explain import explain
+from proxy.admin.forms import said
 from proxy.admin.instants import instant_of
 from proxy.admin.report import SHADOW_SINCE, Wanted, report, report_estimates, report_shadow
 from proxy.admin.rerated import Rater
@@ -57,9 +56,9 @@ def admin_application(state: AdminState) -> web.Application:
         ("POST", "/api/v1/pricing/rerate", Door.ADMINS, _rerate),
         ("POST", "/api/v1/control/flush", Door.ADMINS, _flush),
         ("POST", "/api/v1/control/reload", Door.ADMINS, _reload),
-        *breaker_routes.routes(_body),
-        *override_routes.routes(_body),
-        *upstream_routes.routes(_body),
+        *breaker_routes.routes(),
+        *override_routes.routes(),
+        *upstream_routes.routes(),
     ):
         application.router.add_route(method, path, at(door, state, handler))
     application.on_response_prepare.append(_sign)
@@ -92,10 +91,7 @@ async def _keys(state: AdminState, request: web.Request, _: str) -> web.StreamRe
 
 
 async def _create_key(state: AdminState, request: web.Request, actor: str) -> web.StreamResponse:
-    try:
-        wanted = keys.NewKey.model_validate(await _body(request))
-    except ValidationError as error:
-        raise invalid(error) from error
+    wanted = await said(request, keys.NewKey)
     plain, row = await keys.create(state.ledger, state.signer(actor), wanted, clock.now())
     state.keyring.put(row)
     return answer({"key": plain, **keys.shown(row)}, status=201)
@@ -168,10 +164,7 @@ async def _report_shadow(state: AdminState, request: web.Request, _: str) -> web
 async def _estimate(state: AdminState, request: web.Request, _: str) -> web.StreamResponse:
     """Changes nothing: who may read may ask."""
     whole = request.clone(client_max_size=estimates.BODY_BYTES_MAX)
-    try:
-        wanted = estimates.Wanted.model_validate(await _body(whole))
-    except ValidationError as error:
-        raise invalid(error) from error
+    wanted = await said(whole, estimates.Wanted)
     return answer(await estimates.explain(state.desk, wanted, clock.now()))
 
 
@@ -202,10 +195,7 @@ async def _pricing(state: AdminState, request: web.Request, _: str) -> web.Strea
 
 async def _rerate(state: AdminState, request: web.Request, actor: str) -> web.StreamResponse:
     """One batch. What is on its way to the ledger is looked at too."""
-    try:
-        wanted = rerate.Wanted.model_validate(await _body(request))
-    except ValidationError as error:
-        raise invalid(error) from error
+    wanted = await said(request, rerate.Wanted)
     if wanted.after is None:
         await state.shipper.flush()
     rating = rerate.Rerating(
@@ -239,15 +229,6 @@ async def _reload(state: AdminState, _: web.Request, actor: str) -> web.StreamRe
 
 
 # -- what a request says --------------------------------------------------------------------------------------------
-
-
-async def _body(request: web.Request) -> Any:
-    if request.content_type != "application/json":
-        raise Problem(415, "invalid_request", "send JSON, with Content-Type: application/json")
-    try:
-        return orjson.loads(await request.read())
-    except orjson.JSONDecodeError as error:
-        raise Problem(400, "invalid_request", f"the body is not JSON: {error}") from error
 
 
 def _query(request: web.Request, *names: str) -> Mapping[str, str]:

@@ -1,34 +1,25 @@
 """The admin API of providers and their breakers."""
 
-from collections.abc import Awaitable, Callable
-from typing import Any
-
 from aiohttp import web
-from pydantic import ValidationError
 
 from proxy import clock
 from proxy.admin import upstreams
-from proxy.admin.answers import answer, invalid
+from proxy.admin.answers import answer
 from proxy.admin.breakers import Reasoned
 from proxy.admin.doors import Door
+from proxy.admin.forms import Handler, said
 from proxy.admin.state import AdminState
 
 PATH = "/api/v1/upstreams"
 
-ReadBody = Callable[[web.Request], Awaitable[Any]]
-Handler = Callable[[AdminState, web.Request, str], Awaitable[web.StreamResponse]]
 
-
-def routes(read: ReadBody) -> list[tuple[str, str, Door, Handler]]:
-    async def said(request: web.Request) -> Reasoned:
-        try:
-            return Reasoned.model_validate(await read(request))
-        except ValidationError as error:
-            raise invalid(error) from error
-
+def routes() -> list[tuple[str, str, Door, Handler]]:
     def force(*, is_open: bool) -> Handler:
         async def forced(state: AdminState, request: web.Request, actor: str) -> web.StreamResponse:
-            guard, change = upstreams.guard_of(state, request.match_info["provider"]), await said(request)
+            guard, change = (
+                upstreams.guard_of(state, request.match_info["provider"]),
+                await said(request, Reasoned),
+            )
             signer, now = state.signer(actor), clock.now()
             guard.force(await upstreams.force(state.ledger, signer, guard.name, change, now, is_open=is_open))
             return answer(guard.details())
@@ -36,7 +27,10 @@ def routes(read: ReadBody) -> list[tuple[str, str, Door, Handler]]:
         return forced
 
     async def reset(state: AdminState, request: web.Request, actor: str) -> web.StreamResponse:
-        guard, change = upstreams.guard_of(state, request.match_info["provider"]), await said(request)
+        guard, change = (
+            upstreams.guard_of(state, request.match_info["provider"]),
+            await said(request, Reasoned),
+        )
         await upstreams.reset(state.ledger, state.signer(actor), guard.name, change, clock.now())
         guard.reset(change.reason)
         return answer(guard.details())
